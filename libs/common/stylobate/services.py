@@ -49,6 +49,8 @@ class ServiceSpec:
     """Builds the service over memory adapters into a :class:`stylobate.app.memory_app.MemoryApp`, for tests of modules."""
     migrations: tuple[MigrationSet, ...] = ()
     """The sets its database schema is made of, in order; none: the service has no database."""
+    owner_keys: str = ""
+    """The table of keys that are destroyed with an account, by ids that stand first: no backup holds it. Empty: there is none."""
     apart: tuple[str, str] | None = None
     """The settings that name its further databases, and which of them the log of each namespace there is in; None: it has one."""
     grpc_port: int = 0

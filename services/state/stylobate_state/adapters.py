@@ -14,11 +14,13 @@ from stylobate_state.places import SOURCE
 from stylobate_state.store.forgetting import ForgettingStore
 from stylobate_state.store.moving import Carrier
 from stylobate_state.store.no_carrier import NoCarrier
+from stylobate_state.store.owner_keys import OwnerKeyStore
 from stylobate_state.store.places import PlaceStore
 from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import PostgresStateStore
 from stylobate_state.store.postgres_carrier import PostgresCarrier
 from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
+from stylobate_state.store.postgres_owner_keys import PostgresOwnerKeyStore
 from stylobate_state.store.postgres_places import PostgresPlaceStore
 from stylobate_state.store.postgres_projections import PostgresProjectionStore
 from stylobate_state.store.postgres_resealing import PostgresResealStore
@@ -44,6 +46,7 @@ class Adapters:
     timers: TimerStore
     forgetting: ForgettingStore
     texts: ResealStore
+    owner_keys: OwnerKeyStore
 
 
 def adapters_of(storage: Storage) -> Adapters:
@@ -86,6 +89,7 @@ def _on_postgres(storage: PostgresStorage) -> dict[str, Any]:
         "timers": PostgresTimerStore(database),
         "forgetting": PostgresForgettingStore(database),
         "texts": PostgresResealStore(database),
+        "owner_keys": PostgresOwnerKeyStore(database),
     }
 
 
@@ -102,4 +106,5 @@ def _on_mongodb(storage: Any) -> dict[str, Any]:
         "timers": mongodb.MongoTimerStore(database),
         "forgetting": mongodb.MongoForgettingStore(database),
         "texts": mongodb.MongoResealStore(database),
+        "owner_keys": mongodb.MongoOwnerKeyStore(database),
     }

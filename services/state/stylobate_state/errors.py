@@ -285,6 +285,21 @@ class StateFieldUnreadableError(StylobateError):
         )
 
 
+class StateFieldForgottenError(StylobateError):
+    """An encrypted field was its owner's, whose account was deleted, and with it the key that it was sealed with."""
+
+    code = grpc.StatusCode.OUT_OF_RANGE
+    reason = "STATE_FIELD_FORGOTTEN"
+    cure = "Ask for a later version, or leave it: nobody can read the field any more (`encryption: per_owner` of the namespace)."
+
+    def __init__(self, key: StateKey, fields: Sequence[Path]) -> None:
+        named = ", ".join(map(pointer, fields))
+        super().__init__(
+            f"{key.namespace}/{key.key} has an encrypted field that went with its owner's account: {named}.",
+            metadata={"namespace": key.namespace, "key": key.key, "fields": named},
+        )
+
+
 class StateKeyUnavailableError(UnavailableError):
     """The key that the namespace's fields are encrypted with cannot be had at the moment; nothing was written."""
 

@@ -73,7 +73,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
         app.check("cache", cache.health)
         app.task("cache", cache.run)
     stores: dict[str, StateStore] = {name: RedisStateStore(app.redis, name, ttl) for name, ttl in ttls.items()}
-    sealing = await open_sealing(app, settings, main.data_keys)
+    sealing = await open_sealing(app, settings, main.data_keys, main.owner_keys)
     environment = Environment(
         cache=cache,
         store=StoreRouter(main.store, stores | {name: room.store for name, room in rooms.items()}),

@@ -93,6 +93,8 @@ class StateRecord:
     """Whether it is shown with data that is not of the version that its namespace declares."""
     unreadable: tuple[Path, ...] = ()
     """Fields that are stored sealed and cannot be opened; the data lacks them."""
+    is_forgotten: bool = False
+    """Whether these went with their owner's account."""
 
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):

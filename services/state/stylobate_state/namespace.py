@@ -65,6 +65,8 @@ class Namespace:
     """Which of the data is not everybody's to see or to set."""
     encrypted: tuple[Path, ...] = ()
     """What of the data is stored sealed."""
+    per_owner: bool = False
+    """Whether with a key for each owner, which is destroyed with the owner's account."""
     schema_version: int = 1
     """What is written under it from now on."""
     upgrade: str = ""
@@ -111,6 +113,7 @@ class Namespace:
             on_owner_deleted=declaration.on_owner_deleted,
             fields=FieldRules(declaration.fields, declaration.name),
             encrypted=tuple(map(path_of, declaration.encrypted)),
+            per_owner=declaration.per_owner,
             schema_version=declaration.schema_version,
             upgrade=declaration.upgrade,
             event_data=declaration.event_data,

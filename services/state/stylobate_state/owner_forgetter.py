@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from stylobate.declarations.states_file import DELETE, KEEP
+from stylobate.json_members import without
 from stylobate.paging import no_token, page_position, page_token
 from stylobate.rpc.call import NO_CAUSE
 from stylobate.stopping import check_cancelled
@@ -68,6 +69,7 @@ class OwnerForgetter:
         if here is None:
             return 0, ""
         namespace = self._namespaces[here.namespace]
+        await self._environment.sealing.destroy(namespace, tenant, owner)
         if not here.subject and (count := await self._change(namespace, tenant, owner)):
             return count, page_token(_about(owner), str(here))
         behind = await self._forgetters[here.namespace].forget_person(
@@ -80,6 +82,7 @@ class OwnerForgetter:
         )
         if behind is not None:
             return 0, page_token(_about(owner), str(_Place(here.namespace, *behind)))
+        await self._environment.sealing.destroy(namespace, tenant, owner)  # what somebody has made meanwhile
         names = list(self._namespaces)
         rest = names[names.index(here.namespace) + 1 :]
         return 0, page_token(_about(owner), str(_Place(rest[0]))) if rest else ""
@@ -100,13 +103,14 @@ class OwnerForgetter:
 
     def _write(self, namespace: Namespace, state: StateRecord) -> Write:
         deletes = namespace.on_owner_deleted == DELETE
+        kept = without(state.data, namespace.encrypted) if namespace.per_owner else state.data
         return Write(
             key=state.key,
             change=Change.DELETED if deletes else Change.ASSIGNED,
             expected=state.version,
             owner=state.owner if deletes else f"{_STRANGER}{self._environment.new_id()}",
             status=None,
-            data=NULL if deletes else state.data,
+            data=NULL if deletes else kept,
             actor=_ITSELF,
             event_id=self._environment.new_id(),
             schema_version=state.schema_version,

@@ -42,6 +42,7 @@ class Room:
         self.store = adapters.store
         self.texts = adapters.texts
         self.data_keys = adapters.data_keys
+        self.owner_keys = adapters.owner_keys
         self.projections = adapters.projections
         self.name = name
         self._app = app

@@ -5,21 +5,23 @@ sealed for one place: tenant, namespace, key and path. What stands elsewhere doe
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
+from time import monotonic
 
 import msgspec
 import orjson
 from stylobate.bounded_dict import BoundedDict
-from stylobate.encryption import DataKey, DataKeys, KeyNotOpenedError, SealedInvalidError, is_sealed, key_id_of
+from stylobate.encryption import DataKey, DataKeys, KeyNotOpenedError, SealedInvalidError, is_sealed
+from stylobate.errors import StylobateError
 from stylobate.json_members import Path, find, mapped
 from stylobate.json_pointer import pointer
 from stylobate.logs import get_logger
 from stylobate.telemetry import counter
 
-from stylobate_state.errors import StateFieldUnreadableError, StateKeyUnavailableError
+from stylobate_state.errors import StateFieldForgottenError, StateFieldUnreadableError, StateKeyUnavailableError
 from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace
+from stylobate_state.owner_keys import OwnerKeys, of_owner
 from stylobate_state.store.jsonb import as_jsonb
 
 _MOST_KNOWN, _SHORT = 256, 4096
@@ -39,8 +41,10 @@ class Sealing:
     :param keys: None: there are none, and no namespace that needs any.
     """
 
-    def __init__(self, keys: DataKeys | None = None) -> None:
+    def __init__(self, keys: DataKeys | None = None, owners: OwnerKeys | None = None) -> None:
         self.keys = keys
+        self.owners = owners
+        """Of namespaces whose data is sealed with a key for each owner; None: there are no such."""
         self._known_by_heart = BoundedDict[tuple[StateKey, bytes], bytes](_MOST_KNOWN)
         """What was opened last: a change opens what it builds on, and its answer, which often is the same."""
         if keys is not None:
@@ -48,23 +52,24 @@ class Sealing:
         self._unreadable = counter("state_fields_unreadable", "Sealed fields that could not be opened.", ("namespace",))
 
     async def sealed(
-        self, namespace: Namespace, key: StateKey, data: bytes, *, opened: bytes = b"", stored: bytes = b""
+        self, namespace: Namespace, key: StateKey, data: bytes, *, owner: str, opened: bytes = b"", stored: bytes = b""
     ) -> bytes:
         """Return the data as it is to be stored. What is unchanged keeps its ciphertext, as long as its key is in use.
 
+        :param owner: whose it is to be.
         :param opened: data of before; empty: there was none. :param stored: the same, as it is stored.
         :raises StateKeyUnavailableError: the key cannot be had.
         """
         if not namespace.encrypted:
             return data
-        current = await self._current(namespace)
+        current = await self.current(namespace, key, owner)
 
         def seal(path: Path, value: bytes) -> bytes:
             if opened and find(opened, path).value == value:
                 before = find(stored, path).value
-                if before is not None and (kept := _sealed_text(before)) is not None and kept.split(".", 3)[2] == current.id:
+                if before is not None and (kept := sealed_text(before)) is not None and kept.split(".", 3)[2] == current.id:
                     return before
-            return orjson.dumps(self._known.seal(current, _canonical(value), _about(key, path)))
+            return orjson.dumps(self.known.seal(current, canonical(value), about_of(key, path)))
 
         return mapped(data, namespace.encrypted, seal)
 
@@ -79,23 +84,23 @@ class Sealing:
         """Return the object with its fields opened, as :meth:`opened` does."""
         if not namespace.encrypted or _MARK not in state.data:
             return state
-        data, unreadable = await self._opened(namespace, state.key, state.data)
-        return replace(state, data=data, unreadable=unreadable)
+        data, unreadable, is_forgotten = await self._opened(namespace, state.key, state.data)
+        return replace(state, data=data, unreadable=unreadable, is_forgotten=is_forgotten)
 
     async def whole(self, namespace: Namespace, state: StateRecord) -> StateRecord:
-        """Return the object with its fields opened. Raises StateFieldUnreadableError, StateKeyUnavailableError."""
+        """Return the object with its fields opened. Raises StateField…Error, StateKeyUnavailableError."""
         opened = await self.one(namespace, state)
         if opened.unreadable:
-            raise StateFieldUnreadableError(state.key, opened.unreadable)
+            raise unreadable_error(opened)
         return opened
 
     async def data(self, namespace: Namespace, key: StateKey, data: bytes) -> bytes:
-        """Return data with its fields opened. Raises StateFieldUnreadableError, StateKeyUnavailableError."""
+        """Return data with its fields opened. Raises StateField…Error, StateKeyUnavailableError."""
         if not namespace.encrypted or _MARK not in data:
             return data
-        found, unreadable = await self._opened(namespace, key, data)
+        found, unreadable, is_forgotten = await self._opened(namespace, key, data)
         if unreadable:
-            raise StateFieldUnreadableError(key, unreadable)
+            raise (StateFieldForgottenError if is_forgotten else StateFieldUnreadableError)(key, unreadable)
         return found
 
     async def entry(self, namespace: Namespace, key: StateKey, entry: HistoryEntry) -> HistoryEntry:
@@ -104,92 +109,92 @@ class Sealing:
             return entry
         return replace(entry, data=(await self._opened(namespace, key, entry.data))[0])
 
-    async def anew(
-        self, namespace: Namespace, key: StateKey, data: bytes, *, is_patch: bool = False
-    ) -> tuple[bytes, Sequence[Path]]:
-        """Return stored data with its fields sealed with the key of now, the very same where they are; and what cannot be opened.
+    async def destroy(self, namespace: Namespace, tenant: str, owner: str) -> None:
+        """Destroy what an owner's data was sealed with, where the namespace seals it with a key for each."""
+        if namespace.per_owner and self.owners is not None:
+            await self.owners.destroy(purpose_of(namespace.name), tenant, owner)
 
-        :param is_patch: whether null stands for what is taken away.
-        """
-        current = await self._current(namespace)
-        missing: list[str] = []
-        unreadable: list[Path] = []
-
-        def seal(path: Path, value: bytes) -> bytes:
-            if is_patch and value == b"null":
-                return value
-            text, about = _sealed_text(value), _about(key, path)
-            if text is None:  # from before the field was said to be encrypted
-                return orjson.dumps(self._known.seal(current, _canonical(value), about))
-            found = None
-            with suppress(SealedInvalidError):
-                if key_id_of(text) == current.id:
-                    return value
-                found = self._known.opened(text, about)
-                missing.extend([text] if found is None else ())
-            if found is None:
-                unreadable.append(path)
-                return value
-            return orjson.dumps(self._known.seal(current, found, about))
-
-        made = mapped(data, namespace.encrypted, seal)
-        if missing:
-            unreadable.clear()
-            await self._known.fetch(missing)
-            made = mapped(data, namespace.encrypted, seal)
-        return made, unreadable
-
-    async def _opened(self, namespace: Namespace, key: StateKey, data: bytes) -> tuple[bytes, tuple[Path, ...]]:
-        """Return the data with its fields opened, and those that cannot be, which it lacks."""
+    async def _opened(self, namespace: Namespace, key: StateKey, data: bytes) -> tuple[bytes, tuple[Path, ...], bool]:
+        """Return the data with its fields opened, those that cannot be, which it lacks, and whether their keys were destroyed."""
         if (known := self._known_by_heart.get((key, data))) is not None:
-            return known, ()
+            return known, (), False
+        at = monotonic()
         missing: list[str] = []
+        destroyed: set[Path] = set()
         unreadable: dict[Path, str] = {}
 
         def open_(path: Path, value: bytes) -> bytes | None:
-            text = _sealed_text(value)
+            text = sealed_text(value)
             if text is None:
                 return value  # from before the field was said to be encrypted
             try:
-                found = self._known.opened(text, _about(key, path))
+                found = self.open(text, about_of(key, path), at)
             except SealedInvalidError as error:
                 unreadable[path] = str(error)
                 return None
             if found is None:
                 missing.append(text)
                 unreadable[path] = "its key is not kept here, or cannot be opened"
+                destroyed.update([path] if self._is_destroyed(text) else ())
             return found
 
         opened = mapped(data, namespace.encrypted, open_)
         if missing:
             unreadable.clear()
-            await self._known.fetch(missing)
+            await self.fetch(missing)
+            destroyed.clear()
             opened = mapped(data, namespace.encrypted, open_)
-        for path, why in unreadable.items():
+        for path in unreadable.keys() - destroyed:
             self._unreadable.labels(namespace.name).inc()
-            _log.error("state_field_unreadable", namespace=namespace.name, key=key.key, field=pointer(path), error=why)
-        if not unreadable and len(data) <= _SHORT:
+            error = unreadable[path]
+            _log.error("state_field_unreadable", namespace=namespace.name, key=key.key, field=pointer(path), error=error)
+        if not unreadable and len(data) <= _SHORT and not namespace.per_owner:  # keys of owners may be gone the next moment
             self._known_by_heart.put((key, data), opened)
-        return opened, tuple(unreadable)
+        return opened, tuple(unreadable), bool(unreadable) and destroyed.issuperset(unreadable)
 
-    async def _current(self, namespace: Namespace) -> DataKey:
+    def _is_destroyed(self, text: str) -> bool:
+        return self.owners is not None and self.owners.is_destroyed(text)
+
+    def open(self, text: str, about: bytes, at: float) -> bytes | None:
+        """Return what was sealed; None: its key is not at hand. Raises SealedInvalidError."""
+        if self.owners is not None and of_owner(text):
+            return self.owners.opened(text, about, at)
+        return self.known.opened(text, about)
+
+    async def fetch(self, texts: Sequence[str]) -> None:
+        """Have the keys at hand, as far as they are kept. Raises UnavailableError."""
+        if self.owners is not None:
+            await self.owners.fetch(filter(of_owner, texts))
+        await self.known.fetch([text for text in texts if not of_owner(text)])
+
+    async def current(self, namespace: Namespace, key: StateKey, owner: str) -> DataKey:
+        """Return the key that seals what is an owner's. Raises StateKeyUnavailableError."""
         try:
-            return await self._known.current(purpose_of(namespace.name))
+            if namespace.per_owner and owner and self.owners is not None:
+                return await self.owners.current(purpose_of(namespace.name), key.tenant, owner)
+            return await self.known.current(purpose_of(namespace.name))
         except KeyNotOpenedError:
             raise StateKeyUnavailableError(namespace.name) from None
 
     @property
-    def _known(self) -> DataKeys:
+    def known(self) -> DataKeys:
+        """The data keys, where there are any."""
         if self.keys is None:
             raise AssertionError("a namespace with encrypted fields was bound without keys")
         return self.keys
+
+
+def unreadable_error(state: StateRecord) -> StylobateError:
+    """Return the error for an object with fields that cannot be opened."""
+    kind = StateFieldForgottenError if state.is_forgotten else StateFieldUnreadableError
+    return kind(state.key, state.unreadable)
 
 
 NO_SEALING = Sealing()
 """For where no namespace has encrypted fields."""
 
 
-def _sealed_text(value: bytes) -> str | None:
+def sealed_text(value: bytes) -> str | None:
     """Return the text of a JSON value that has the form of a sealed one."""
     if not value.lstrip().startswith(_MARK):
         return None
@@ -197,10 +202,11 @@ def _sealed_text(value: bytes) -> str | None:
     return text if is_sealed(text) else None
 
 
-def _canonical(value: bytes) -> bytes:
+def canonical(value: bytes) -> bytes:
     """Return a value as the database would write it, so that it is read back as any other is."""
     return value if value[:1] == b'"' and b"\\" not in value else as_jsonb(value)
 
 
-def _about(key: StateKey, path: Path) -> bytes:
+def about_of(key: StateKey, path: Path) -> bytes:
+    """Return what a value at a path of an object is bound to."""
     return "\0".join(("state", *key, pointer(path))).encode()

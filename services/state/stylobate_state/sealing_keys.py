@@ -12,15 +12,18 @@ from stylobate.encryption.port import DataKeyStore
 from stylobate.idempotency import Idempotency, Keeping
 from stylobate.resilience import wait_for_dependency
 
+from stylobate_state.owner_keys import OwnerKeys
 from stylobate_state.sealing import NO_SEALING, Sealing, purpose_of
 from stylobate_state.settings import StateSettings
+from stylobate_state.store.memory_owner_keys import MemoryOwnerKeyStore
+from stylobate_state.store.owner_keys import OwnerKeyStore
 
 _WAITED_FOR = "the keys of encrypted fields in the database of state"
 _PURPOSE = "state.encryption_key"
 _FOR_TESTS = "the key of a test kit, which keeps nothing"
 
 
-async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyStore) -> Sealing:
+async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyStore, owners: OwnerKeyStore) -> Sealing:
     """Return what seals and opens. Raises ConfigError where fields are encrypted and there is no key to do it with."""
     encrypted = sorted(name for name, one in app.declarations.namespaces.items() if one.encrypted)
     if not settings.encryption_key and not settings.transit_key:
@@ -42,7 +45,7 @@ async def open_sealing(app: AppManager, settings: StateSettings, store: DataKeyS
     if encryption.lasts is not None:
         app.task("data-keys", keys.keep)
     app.check("encryption", keys.health)
-    return Sealing(keys)
+    return Sealing(keys, OwnerKeys(owners, keys))
 
 
 def _of_secrets(app: AppManager, settings: StateSettings) -> SecretKeyEncryption:
@@ -74,4 +77,5 @@ def keep_sealed(app: AppManager, settings: StateSettings, kept: Iterable[Idempot
 
 def sealing_in_memory() -> Sealing:
     """Return one for the test kit: what its store keeps is sealed, as it is in production."""
-    return Sealing(DataKeys(MemoryDataKeyStore(), SecretKeyEncryption(_FOR_TESTS, purpose=_PURPOSE)))
+    keys = DataKeys(MemoryDataKeyStore(), SecretKeyEncryption(_FOR_TESTS, purpose=_PURPOSE))
+    return Sealing(keys, OwnerKeys(MemoryOwnerKeyStore(), keys))

@@ -18,6 +18,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("encryption"),
         MigrationSet.of("state", "stylobate_state.store"),
     ),
+    owner_keys="owner_key",
     apart=("databases", "places"),
     grpc_port=9093,
     events=(

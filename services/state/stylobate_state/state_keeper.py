@@ -139,7 +139,7 @@ class StateKeeper:
             expected=state.version,
             owner=state.owner,
             status=None,
-            data=await self._environment.sealing.sealed(namespace, state.key, state.data),
+            data=await self._environment.sealing.sealed(namespace, state.key, state.data, owner=state.owner),
             actor=_ITSELF,
             event_id=self._environment.new_id(),
             schema_version=state.schema_version,

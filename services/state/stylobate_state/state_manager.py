@@ -18,7 +18,6 @@ from stylobate.rpc.call import NO_CAUSE, Cause
 from stylobate_state.errors import (
     StateApartError,
     StateEphemeralError,
-    StateFieldUnreadableError,
     StateNamespaceUnknownError,
 )
 from stylobate_state.history_reader import ALL_OF_IT, HistoryReader, HistoryRequest, Moment
@@ -26,6 +25,7 @@ from stylobate_state.model import HistoryEntry, StateKey, StateRecord
 from stylobate_state.namespace import Namespace, check_key
 from stylobate_state.operation import Fire, Operation, TimerOwnerError, Transition
 from stylobate_state.people import People
+from stylobate_state.sealing import unreadable_error
 from stylobate_state.state_cache import NO_USE, CacheUse
 from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_lister import EVERYTHING, ListRequest, Page, StateLister
@@ -145,7 +145,7 @@ class StateManager:
         shown = await self._upgrades.shown(states)
         seen = [await self._shown(principal, namespace, state) for (namespace, _), state in zip(states, shown, strict=True)]
         if len(asked) == 1 and seen and seen[0].unreadable:
-            raise StateFieldUnreadableError(seen[0].key, seen[0].unreadable)
+            raise unreadable_error(seen[0])
         return seen
 
     async def change(

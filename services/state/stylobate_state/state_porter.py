@@ -166,7 +166,7 @@ class StatePorter:
             expected=0,
             owner=state.owner,
             status=state.status,
-            data=await self._environment.sealing.sealed(namespace, state.key, state.data),
+            data=await self._environment.sealing.sealed(namespace, state.key, state.data, owner=state.owner),
             actor=_ITSELF,
             event_id=self._environment.new_id(),
             schema_version=namespace.schema_version,

@@ -250,16 +250,18 @@ class StateWriter:
         if (hook := request.namespace.hook(draft.change, draft.event)) is not None:
             hook_agreed, draft = True, await self._consult(request, hook, draft, live)
         data = decided.data if live is not None and draft.data is decided.opened else draft.data
-        if data is not decided.data and draft.change is not Change.DELETED:
-            sealed = self._environment.sealing.sealed
-            data = await sealed(request.namespace, request.key, data, opened=decided.opened, stored=decided.data)
+        owner = _owner(request, draft, live)
+        changes_hands = request.namespace.per_owner and live is not None and live.owner != owner
+        if (data is not decided.data or changes_hands) and draft.change is not Change.DELETED:
+            sealed, before = self._environment.sealing.sealed, decided.opened
+            data = await sealed(request.namespace, request.key, draft.data, owner=owner, opened=before, stored=decided.data)
         is_exact = request.expected is not None or decided.builds_on_present or hook_agreed or live is None
         keeps_status = draft.change.stays or draft.change is Change.DELETED
         return Write(
             key=request.key,
             change=draft.change,
             expected=present if is_exact else None,
-            owner=_owner(request, draft, live),
+            owner=owner,
             status=None if keeps_status else draft.status,
             data=data,
             actor=request.principal.subject,

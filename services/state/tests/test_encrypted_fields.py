@@ -31,6 +31,7 @@ from stylobate_state.errors import StateDataInvalidError, StateFieldUnreadableEr
 from stylobate_state.history_reader import Moment
 from stylobate_state.model import StateKey
 from stylobate_state.operation import Delete, Patch, Put, Restore, Transition
+from stylobate_state.resealing import Resealing
 from stylobate_state.sealing import Sealing, purpose_of
 from stylobate_state.servicer import StateServicer
 from stylobate_state.settings import StateSettings
@@ -295,10 +296,10 @@ async def test_what_was_cut_off_stops_nothing_that_is_encrypted_anew(place: Plac
     """It is named, and stays; the others of the same object are sealed with the newest key."""
     await place.put("1", DATA)
     stored = await place.stored("1")
-    key, people, sealing = StateKey("default", "people", "1"), place.manager.namespaces["people"], Sealing(place.keys)
+    key, people, sealing = StateKey("default", "people", "1"), place.manager.namespaces["people"], Resealing(Sealing(place.keys))
     await place.keys.rotate(purpose_of("people"))
     for cut in ("sealed.1.", "sealed.1.ab", stored["ssn"][:24]):
-        data, unreadable = await sealing.anew(people, key, orjson.dumps(stored | {"ssn": cut}))
+        data, unreadable = await sealing.anew(people, key, orjson.dumps(stored | {"ssn": cut}), owner="")
         assert unreadable == [("ssn",)]
         found = orjson.loads(data)
         assert found["ssn"] == cut

@@ -8,6 +8,7 @@ from stylobate.config import ConfigError
 from stylobate.encryption.memory import MemoryDataKeyStore
 from stylobate_state.sealing_keys import open_sealing
 from stylobate_state.settings import StateSettings
+from stylobate_state.store.memory_owner_keys import MemoryOwnerKeyStore
 
 
 class App:
@@ -30,7 +31,7 @@ class App:
 async def test_a_key_that_is_taken_away_is_used_on() -> None:
     """Nothing is ever sealed with a key that is made of no secret, which everybody has."""
     app: Any = App()
-    sealing = await open_sealing(app, StateSettings(encryption_key="s" * 40), MemoryDataKeyStore())
+    sealing = await open_sealing(app, StateSettings(encryption_key="s" * 40), MemoryDataKeyStore(), MemoryOwnerKeyStore())
     with pytest.raises(ConfigError, match="STYLOBATE_STATE_ENCRYPTION_KEY: missing"):
         await app.takes[0](StateSettings(encryption_key=""))
     assert sealing.keys is not None

@@ -10,6 +10,7 @@ import asyncpg
 from stylobate.database.address import hosts, seeking
 from stylobate.database.migrations import MigrationError, role_of
 from stylobate.database.refusal import URL, refusals
+from stylobate.database.unfinished import UNFINISHED, is_unfinished
 
 _TABLES = """
 select c.relname as name, array(
@@ -97,34 +98,49 @@ class Filling:
 @asynccontextmanager
 async def snapshot(url: str) -> AsyncIterator[Snapshot]:
     """Hold one moment of a database: who writes goes on meanwhile. Raises ConfigError, OSError."""
-    async with _connected(url) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        await connection.execute("select 1")  # with the first statement the moment is chosen
+    async with connected(url) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        if await is_unfinished(connection):  # with the first statement the moment is chosen
+            raise MigrationError(f"database {hosts(url)}: {UNFINISHED}")
         yield Snapshot(connection)
 
 
 @asynccontextmanager
 async def filling(url: str, service: str, *, use_role: bool) -> AsyncIterator[Filling]:
     """Empty the tables of a schema that was just made, and fill them: all of it or nothing."""
-    async with _connected(url) as connection:
+    async with _inside(url, service, use_role=use_role) as connection:
+        names = list(in_order(await connection.fetch(_TABLES, service)))
+        emptied = await connection.fetchval("select string_agg(format('%I', name), ', ') from unnest($1::text[]) name", names)
+        await connection.execute(f"truncate {emptied}")
+        yield Filling(connection)
+
+
+@asynccontextmanager
+async def adding(url: str, service: str, *, use_role: bool) -> AsyncIterator[Filling]:
+    """Fill tables that are empty: all of it or nothing."""
+    async with _inside(url, service, use_role=use_role) as connection:
+        yield Filling(connection)
+
+
+@asynccontextmanager
+async def _inside(url: str, service: str, *, use_role: bool) -> AsyncIterator[asyncpg.Connection]:
+    """Give a transaction in a service's schema, as its role."""
+    async with connected(url) as connection:
         if use_role:
             await connection.execute("select set_config('role', $1, false)", role_of(service))
         await connection.execute("select set_config('search_path', quote_ident($1), false)", service)
         async with connection.transaction():
-            names = list(in_order(await connection.fetch(_TABLES, service)))
-            emptied = await connection.fetchval("select string_agg(format('%I', name), ', ') from unnest($1::text[]) name", names)
-            await connection.execute(f"truncate {emptied}")
-            yield Filling(connection)
+            yield connection
 
 
 async def schemas_there(url: str, services: Collection[str]) -> list[str]:
     """Return the services that have a schema in a database."""
-    async with _connected(url) as connection:
+    async with connected(url) as connection:
         return [service for service in services if await has_schema(connection, service)]
 
 
 async def drop_schemas(url: str, services: Collection[str]) -> None:
     """Remove schemas that were made a moment ago, and what is in them."""
-    async with _connected(url) as connection:
+    async with connected(url) as connection:
         for service in services:
             statement = await connection.fetchval("select format('drop schema if exists %I cascade', $1::text)", service)
             await connection.execute(statement)
@@ -152,7 +168,8 @@ def in_order(rows: Collection[Any]) -> dict[str, tuple[str, ...]]:
 
 
 @asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """Give a connection to what can be written to. Raises ConfigError, MigrationError where it does not answer."""
     with refusals(URL, url):
         try:
             connection = await asyncpg.connect(seeking(url, read_only=False), timeout=5)

@@ -14,6 +14,7 @@ import asyncpg
 from stylobate.database.address import hosts, seeking
 from stylobate.database.faults import LOST
 from stylobate.database.refusal import URL, refusals
+from stylobate.database.unfinished import UNFINISHED, is_unfinished
 from stylobate.resilience import wait_for_dependency
 
 FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
@@ -97,13 +98,21 @@ class Migrator:
     """Brings the schema of one service to what its code needs. Any number of processes may do it at once."""
 
     def __init__(
-        self, url: str, service: str, sets: Sequence[MigrationSet], *, use_role: bool = True, setting: str = URL
+        self,
+        url: str,
+        service: str,
+        sets: Sequence[MigrationSet],
+        *,
+        use_role: bool = True,
+        setting: str = URL,
+        is_restore: bool = False,
     ) -> None:
         """Describe the work.
 
         :param setting: that the URL comes from, for who must set it right.
         :param service: names the schema, and the role that owns it: ``stylobate_<service>``.
         :param use_role: create that role and work in it; else everything belongs to the user of the URL.
+        :param is_restore: whether it is a restore that puts data in; nobody else works on what is not whole.
         :raises ValueError: for a service name that is not a plain identifier.
         """
         if _SERVICE.fullmatch(service) is None:
@@ -113,6 +122,7 @@ class Migrator:
         self._service = service
         self._role = role_of(service) if use_role else ""
         self._sets = tuple(sets)
+        self._is_restore = is_restore
 
     async def grant(self, user: str) -> None:
         """Let a database user take the service's role: what the user that the service connects as needs, and nothing else.
@@ -190,6 +200,8 @@ class Migrator:
         except asyncpg.PostgresError as error:  # waiting does not help
             raise MigrationError(f"database {hosts(self._url)}: {error.args[0]}") from error
         try:
+            if not self._is_restore and await is_unfinished(connection):
+                raise MigrationError(f"database {hosts(self._url)}: {UNFINISHED}")
             yield connection
         finally:
             await connection.close()  # and with it the lock

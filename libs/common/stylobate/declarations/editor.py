@@ -9,6 +9,7 @@ from typing import Any
 
 from stylobate.declarations import (
     actions_file,
+    encrypted,
     ephemeral,
     fields,
     indexes,
@@ -145,6 +146,7 @@ def _namespace() -> dict[str, Any]:
         "retention": _mapping(states_file.RETENTION_KEYS, {"deleted": _DURATION}, required=states_file.RETENTION_KEYS),
         "on_owner_deleted": {"enum": [*states_file.ON_OWNER_DELETED]},
         "encrypted_fields": {"type": "array", "items": _TEXT, "uniqueItems": True},
+        "encryption": {"enum": [*encrypted.ENCRYPTION]},
         "fields": _each(_mapping(fields.FIELD_KEYS, {**dict.fromkeys(fields.RULES, _ACCESS), "export": _FLAG})),
         "events": _mapping(states_file.EVENT_KEYS, {"data": _event_data()}, required=states_file.EVENT_KEYS),
     }

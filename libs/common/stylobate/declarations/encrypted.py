@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from stylobate.declarations.fields import field_fault
 from stylobate.declarations.indexes import field_name, path_of
 from stylobate.declarations.model import JsonSchema
-from stylobate.declarations.section import Section
+from stylobate.declarations.section import Section, did_you_mean
 
 _MANY = 20
 _STRING = re.compile(r"""r?("(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')""")
 _USE = re.compile(r"""(?<![\w.])(?:event\.)?data((?:\.[A-Za-z_]\w*|\[(?:"[^"\\]*"|'[^'\\]*')\])+)""")
 _STEP = re.compile(r"""\.(\w+)|\[["'](.*?)["']\]""")
 Path = tuple[str, ...]
+PER_NAMESPACE, PER_OWNER = "per_namespace", "per_owner"
+ENCRYPTION = (PER_NAMESPACE, PER_OWNER)
+_FORGETS = ("anonymize", "delete")
 
 
 def read_encrypted(section: Section, schema: JsonSchema | None, schema_version: int) -> tuple[str, ...]:
@@ -33,6 +37,39 @@ def read_encrypted(section: Section, schema: JsonSchema | None, schema_version: 
         _check_indexes(section, found)
         _check_guards(section, found)
     return tuple(found.values())
+
+
+def read_per_owner(section: Section, schema: JsonSchema | None) -> bool:
+    """Read whether each owner's data has a key of its own; what is wrong stands in the report."""
+    said = section.text("encryption", PER_NAMESPACE)
+    if said not in ENCRYPTION:
+        section.error("encryption", f"`encryption` must be {PER_NAMESPACE} or {PER_OWNER}{did_you_mean(said, ENCRYPTION)}")
+        return False
+    if "encryption" in section and "encrypted_fields" not in section and not section.is_misspelt("encrypted_fields"):
+        section.error("encryption", "`encryption` says how fields are encrypted, and `encrypted_fields` names none")
+    if said == PER_NAMESPACE:
+        return False
+    forgets = section.text("on_owner_deleted", "")
+    if forgets not in _FORGETS and not section.is_misspelt("on_owner_deleted"):
+        section.error(
+            "encryption", "`encryption: per_owner` destroys the key with the account: say `on_owner_deleted`, anonymize or delete"
+        )
+    if forgets == _FORGETS[0]:
+        for written, line in section.texts("encrypted_fields"):
+            if _is_required(path_of(field_name(written)), schema):
+                section.report.error(
+                    line, f"`{written}` is required by the schema, and goes with the account of who owns it ({section.where})"
+                )
+    return True
+
+
+def _is_required(path: Path, schema: Any) -> bool:
+    """Return whether an object that the schema takes must have something at the path."""
+    for name in path:
+        if not isinstance(schema, dict) or name not in schema.get("required", ()):
+            return False
+        schema = schema.get("properties", {}).get(name)
+    return True
 
 
 def _check_indexes(section: Section, encrypted: Mapping[Path, str]) -> None:

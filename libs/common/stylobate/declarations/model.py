@@ -272,6 +272,8 @@ class NamespaceDeclaration:
     fields: tuple[FieldDeclaration, ...] = ()
     encrypted: tuple[str, ...] = ()
     """Names of the fields that are stored sealed (``encrypted_fields``)."""
+    per_owner: bool = False
+    """Whether with a key for each owner, which is destroyed with the owner's account (``encryption: per_owner``)."""
     event_data: tuple[str, ...] = ()
     """What its events carry beside what all do: of :data:`~stylobate.declarations.states_file.EVENT_DATA`."""
     file: str = ""

@@ -43,6 +43,7 @@ def _unfit(namespace: NamespaceDeclaration) -> str:
     has_status = namespace.initial or namespace.transitions
     faults = {
         f"nobody else may change it, so leave out `access: {(*open_to, '')[0]}`": open_to,
+        "its objects are made again of events, so leave out `encryption: per_owner`": namespace.per_owner,
         "it is kept as long as its events are, so leave out `durability`": namespace.ttl is not None,
         "its objects have no status, so leave out `initial` and `transitions`": has_status,
         "nobody is asked before a change, so leave out `before`": namespace.before,

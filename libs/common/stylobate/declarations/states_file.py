@@ -9,7 +9,7 @@ from stylobate.declarations.carried import closed_members, read_carried
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.effects import read_effects
-from stylobate.declarations.encrypted import read_encrypted
+from stylobate.declarations.encrypted import read_encrypted, read_per_owner
 from stylobate.declarations.ephemeral import read_ttl
 from stylobate.declarations.fields import read_fields
 from stylobate.declarations.guard import Guard, GuardInvalidError
@@ -50,6 +50,7 @@ NAMESPACE_KEYS = (
     "ttl",
     "fields",
     "encrypted_fields",
+    "encryption",
     "events",
 )
 _NAMESPACE_LATER = (
@@ -124,6 +125,7 @@ def _namespace(name: str, line: int, node: Node, module: ModuleContext) -> Names
         on_owner_deleted=_on_owner_deleted(section),
         fields=read_fields(section, module, schema, schema_version),
         encrypted=read_encrypted(section, schema, schema_version),
+        per_owner=read_per_owner(section, schema),
         event_data=_event_data(section),
         file=file.file,
         line=line,

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -129,9 +129,16 @@ class DataKeys:
 
     async def fetch(self, texts: Collection[str]) -> None:
         """Have the keys of sealed values at hand, as far as they are kept and can be opened. Raises UnavailableError."""
-        ids = {key_id_of(text) for text in texts} - self._keys.keys()
-        if ids:
-            await asyncio.gather(*(self._fetch(kept) for kept in await self._store.find(ids)))
+        await self.by_id({key_id_of(text) for text in texts})
+
+    async def by_id(self, ids: Collection[str]) -> Mapping[str, DataKey]:
+        """Return keys by their ids, as far as they are kept and can be opened. Raises UnavailableError."""
+        if missing := [id_ for id_ in ids if id_ not in self._keys]:
+            await asyncio.gather(*(self._fetch(kept) for kept in await self._store.find(missing)))
+        found = {id_: self._keys[id_] for id_ in ids if id_ in self._keys}
+        for key in found.values():
+            key.is_used = True
+        return found
 
     async def _fetch(self, kept: KeptKey) -> None:
         try:

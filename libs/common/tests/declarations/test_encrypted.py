@@ -70,3 +70,33 @@ def test_other_fields_may_be_asked_for(modules):
     guard = "transitions: { close: { from: open, to: closed, guard: \"data.bank.branch > 1 && data.name != 'data.ssn'\" } }"
     modules.write("shop", module=MODULE, states=f"{PEOPLE}    indexes: [{{ fields: [bank.branch] }}]\n    {guard}\n")
     assert modules.load().findings == ()
+
+
+def test_each_owner_can_have_a_key(modules):
+    """Where the namespace says what becomes of objects whose owner's account is deleted."""
+    modules.write("shop", module=MODULE, states=f"{PEOPLE}    encryption: per_owner\n    on_owner_deleted: delete\n")
+    declarations = modules.load()
+    assert declarations.findings == ()
+    assert declarations.namespaces["people"].per_owner
+
+
+@pytest.mark.parametrize(
+    ("states", "line", "message"),
+    [
+        (f"{PEOPLE}    encryption: per_user\n", 13, "must be per_namespace or per_owner; did you mean `per_owner`?"),
+        (f"{PEOPLE}    encryption: per_owner\n", 13, "say `on_owner_deleted`, anonymize or delete"),
+        (f"{PEOPLE}    encryption: per_owner\n    on_owner_deleted: keep\n", 13, "say `on_owner_deleted`"),
+        (
+            PEOPLE.replace("      type: object\n", "      type: object\n      required: [ssn, bank]\n")
+            + "    encryption: per_owner\n    on_owner_deleted: anonymize\n",
+            13,
+            "`ssn` is required by the schema, and goes with the account",
+        ),
+        ("namespaces:\n  people:\n    encryption: per_owner\n    on_owner_deleted: delete\n", 3, "`encrypted_fields` names none"),
+        (f"{PEOPLE}    encryption: per_owner\n    durability: ephemeral\n    ttl: 1h\n", 13, "cannot have `encryption`"),
+    ],
+)
+def test_a_key_for_each_owner_that_could_not_go_is_refused(findings_of, states, line, message):
+    """At its line, and once."""
+    findings = findings_of(module=MODULE, states=states)
+    assert any(one.startswith(f"shop/states.yaml:{line}: ") and message in one for one in findings), findings

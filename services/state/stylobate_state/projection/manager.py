@@ -136,7 +136,7 @@ class ProjectionManager:
         if change.data is None:
             return change
         key = StateKey(tenant, namespace.name, change.key)
-        return replace(change, data=await self._sealing.sealed(namespace, key, change.data))
+        return replace(change, data=await self._sealing.sealed(namespace, key, change.data, owner=change.owner))
 
     def _of(self, name: str) -> ProjectionStore:
         return self._apart.get(name, self._store)

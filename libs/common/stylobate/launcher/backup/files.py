@@ -39,10 +39,10 @@ def derived(key: str, salt: bytes, purpose: str) -> bytes:
 class Writer:
     """Writes one file. Not for several tasks at once.
 
-    :param key: the backup's key; empty: it is not encrypted.
+    :param key: the backup's key; empty: it is not encrypted. :param name: what its key is derived for; empty: the file's name.
     """
 
-    def __init__(self, path: Path, key: str = "") -> None:
+    def __init__(self, path: Path, key: str = "", name: str = "") -> None:
         self._file = path.open("xb")
         self._sum = hashlib.sha256()
         self._compressed = zlib.compressobj(1, wbits=_GZIP)
@@ -53,7 +53,7 @@ class Writer:
         self._cipher: AESGCM | None = None
         if key:
             salt = os.urandom(_SALT)
-            self._cipher = AESGCM(derived(key, salt, path.name))
+            self._cipher = AESGCM(derived(key, salt, name or path.name))
             self._put(MAGIC + salt)
 
     async def write(self, data: bytes) -> None:
@@ -102,7 +102,7 @@ def checked(path: Path) -> str:
         raise DamagedError(f"{path.name} cannot be read: {error.strerror}") from None
 
 
-async def content(path: Path, key: str = "") -> AsyncIterator[bytes]:
+async def content(path: Path, key: str = "", name: str = "") -> AsyncIterator[bytes]:
     """Yield what was written, piece by piece. Raises DamagedError."""
     with path.open("rb") as file:
         if not key:
@@ -111,17 +111,17 @@ async def content(path: Path, key: str = "") -> AsyncIterator[bytes]:
                     yield data
             return
         unpacked = zlib.decompressobj(wbits=_GZIP)
-        for block in _opened(file, path.name, key):
+        for block in _opened(file, path.name, key, name or path.name):
             if data := unpacked.decompress(block):
                 yield data
         yield unpacked.flush()
 
 
-def _opened(file: IO[bytes], name: str, key: str) -> Iterator[bytes]:
+def _opened(file: IO[bytes], name: str, key: str, about: str) -> Iterator[bytes]:
     """Yield the blocks of an encrypted file, each once it has been found whole."""
     if file.read(len(MAGIC)) != MAGIC:
         raise DamagedError(f"{name} is not encrypted, or not a file of a backup")
-    cipher, number, is_last = AESGCM(derived(key, file.read(_SALT), name)), 0, False
+    cipher, number, is_last = AESGCM(derived(key, file.read(_SALT), about)), 0, False
     head = file.read(4)
     while head:
         sealed = file.read(int.from_bytes(head, "big"))

@@ -37,6 +37,8 @@ class Schema(msgspec.Struct, frozen=True):
     migrations: tuple[tuple[str, int, str], ...]
     sequences: dict[str, int]
     tables: tuple[Table, ...]
+    owner_keys: int | msgspec.UnsetType = msgspec.UNSET
+    """How many keys of owners there were, which the backup does not have; UNSET: none."""
 
     def __str__(self) -> str:
         """Return ``state``, or ``state in archive``."""

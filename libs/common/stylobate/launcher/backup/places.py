@@ -23,6 +23,8 @@ class Place:
     use_role: bool
     sets: tuple[MigrationSet, ...]
     keeps_events: bool
+    owner_keys: str
+    """The table that a backup leaves out; empty: none."""
 
 
 def places(where: Sources) -> dict[tuple[str, str], Place]:
@@ -33,5 +35,8 @@ def places(where: Sources) -> dict[tuple[str, str], Place]:
             continue
         use_role = spec.settings.value("database_roles", where)
         urls = {MAIN: spec.settings.value("database_url", where), **databases_apart(spec, where)}
-        found += [Place(name, database, url, use_role, spec.migrations, spec.has_event_log) for database, url in urls.items()]
+        found += [
+            Place(name, database, url, use_role, spec.migrations, spec.has_event_log, spec.owner_keys)
+            for database, url in urls.items()
+        ]
     return {(place.service, place.database): place for place in sorted(found, key=lambda place: place.service != FIRST)}

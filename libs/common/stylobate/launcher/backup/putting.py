@@ -6,11 +6,13 @@ from time import monotonic
 
 from stylobate.config import Sources
 from stylobate.database import DatabaseManager, Migrator
-from stylobate.database.copying import drop_schemas, filling, schemas_there
+from stylobate.database.copying import adding, filling, schemas_there
 from stylobate.ids import new_id
 from stylobate.launcher.backup import manifest as saying
+from stylobate.launcher.backup.beginning import Beginning
 from stylobate.launcher.backup.files import DamagedError, content
 from stylobate.launcher.backup.manifest import Manifest, Schema, Table
+from stylobate.launcher.backup.owner_keys import OwnerKeys
 from stylobate.launcher.backup.places import Place, places
 from stylobate.launcher.output import CommandError
 from stylobate.launcher.project import services_here
@@ -23,11 +25,13 @@ class Restore:
     """Puts a backup where no schema of the platform is, all of it or nothing.
 
     :param key: what it was encrypted with; empty: nothing. :param say: takes lines for who waits.
+    :param owner_keys: the file of the keys of owners, where there are any.
     :raises CommandError: the folder holds no backup, or the manifest was altered.
     """
 
-    def __init__(self, folder: Path, key: str, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, key: str, say: Callable[[str], None], owner_keys: Path | None = None) -> None:
         self._folder, self._key, self._say = folder, key, say
+        self._owner_keys = owner_keys
         self._manifest = saying.read(folder, key)
 
     def check(self) -> None:
@@ -40,19 +44,37 @@ class Restore:
         """Put it. Raises CommandError, MigrationError, ConfigError."""
         manifest, found = self._manifest, places(where)
         self._check_places(manifest, found)
-        await self._check_empty(manifest, found)
-        self._say(f"{self._folder}: whole, of {manifest.made_at}, made by release {manifest.release}")
-        begun: list[Place] = []
-        try:
-            for schema in manifest.schemas:
-                place = found[schema.service, schema.database]
-                begun.append(place)
-                await self._put(schema, place, encrypted=manifest.encrypted)
-        except BaseException:
-            for place in begun:
-                await drop_schemas(place.url, [place.service])
-            raise
+        keys = await self._read_keys()
+        begun = Beginning(manifest, [found[schema.service, schema.database] for schema in manifest.schemas], self._say)
+        async with begun.alone():
+            if await begun.is_all_there():
+                await begun.finish()
+            else:
+                await self._check_empty(manifest, found)
+                self._say(f"{self._folder}: whole, of {manifest.made_at}, made by release {manifest.release}")
+                await begun.begin()
+                try:
+                    for schema in manifest.schemas:
+                        await self._put(schema, found[schema.service, schema.database], keys)
+                except BaseException:
+                    await begun.undo()
+                    raise
+                await begun.finish()
         self._say("restored; start the services")
+
+    async def _read_keys(self) -> OwnerKeys | None:
+        """Return the keys of owners; None: the backup needs none. Raises CommandError."""
+        wanted = max((schema.owner_keys or 0 for schema in self._manifest.schemas), default=0)
+        if not wanted:
+            return None
+        if self._owner_keys is None:
+            raise CommandError(f"the backup needs {wanted} keys of owners: name their file with --owner-keys FILE")
+        keys = await OwnerKeys.read(self._owner_keys, self._key)
+        if len(keys.ids) < wanted:
+            raise CommandError(
+                f"{self._owner_keys} is older than the backup: it has {len(keys.ids)} keys where there were {wanted}"
+            )
+        return keys
 
     def _check_places(self, manifest: Manifest, found: dict[tuple[str, str], Place]) -> None:
         for schema in manifest.schemas:
@@ -69,8 +91,9 @@ class Restore:
                     "(on the laptop: another folder, or after `stylobate reset`)"
                 )
 
-    async def _put(self, schema: Schema, place: Place, *, encrypted: bool) -> None:
-        migrator = Migrator(place.url, place.service, place.sets, use_role=place.use_role)
+    async def _put(self, schema: Schema, place: Place, keys: OwnerKeys | None) -> None:
+        encrypted = self._manifest.encrypted
+        migrator = Migrator(place.url, place.service, place.sets, use_role=place.use_role, is_restore=True)
         await migrator.upgrade(schema.upto)
         async with filling(place.url, place.service, use_role=place.use_role) as into:
             for table in schema.tables:
@@ -82,6 +105,9 @@ class Restore:
                     raise CommandError(f"{self._folder}: {table.file} has {rows} rows where there were {table.rows}")
             await into.continue_sequences(schema.sequences)
         newer = await migrator.upgrade()
+        if keys is not None and schema.owner_keys:
+            async with adding(place.url, place.service, use_role=place.use_role) as into:  # they may be of a later release
+                await into.put(place.owner_keys, keys.columns, keys.rows())
         self._say(
             f"{schema}: {sum(table.rows for table in schema.tables)} rows" + (f", then {', '.join(newer)}" if newer else "")
         )

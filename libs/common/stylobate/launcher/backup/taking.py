@@ -9,11 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
+import msgspec
+
 from stylobate import __version__
 from stylobate.config import Sources
 from stylobate.database.copying import SchemaContents, Snapshot, snapshot
 from stylobate.launcher.backup.files import Writer
 from stylobate.launcher.backup.manifest import FORMAT, MAIN, NAME, Manifest, Schema, Table
+from stylobate.launcher.backup.owner_keys import OwnerKeysWriter
 from stylobate.launcher.backup.places import Place, places
 from stylobate.launcher.output import CommandError
 
@@ -25,10 +28,14 @@ class Backup:
     """Writes a folder; while it is not whole it has another name, and nothing takes it for a backup.
 
     :param key: what it is encrypted with; empty: it is not. :param say: takes lines for who waits.
+    :param owner_keys: the file of the keys of owners, which is replaced.
     """
 
-    def __init__(self, folder: Path, key: str, where: Sources, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, key: str, where: Sources, say: Callable[[str], None], owner_keys: Path | None = None
+    ) -> None:
         self._folder, self._key, self._where, self._say = folder, key, where, say
+        self._owner_keys = owner_keys
         self._partial = folder.with_name(f"{folder.name}.partial")
 
     async def run(self) -> None:
@@ -87,10 +94,29 @@ class Backup:
         if not await moment.enter(place.service, use_role=place.use_role):
             raise CommandError(f"{place.service}: there is no schema in its database; `stylobate db upgrade` makes it")
         contents = await moment.contents(place.service)
-        tables = [await self._table(place, moment, contents, name) for name in contents.tables]
-        made = Schema(place.service, place.database, contents.migrations, dict(contents.sequences), tuple(tables))
+        names = [name for name in contents.tables if name != place.owner_keys]
+        tables = [await self._table(place, moment, contents, name) for name in names]
+        keys = await self._keys(place, moment, contents) if place.owner_keys in contents.tables else 0
+        made = Schema(
+            place.service,
+            place.database,
+            contents.migrations,
+            dict(contents.sequences),
+            tuple(tables),
+            keys or msgspec.UNSET,
+        )
         self._say(f"{made}: {len(tables)} tables, {sum(table.rows for table in tables)} rows")
         return made
+
+    async def _keys(self, place: Place, moment: Snapshot, contents: SchemaContents) -> int:
+        """Replace the file of the owners' keys, and return how many there are."""
+        columns = contents.tables[place.owner_keys]
+        async with OwnerKeysWriter(self._owner_keys if place.database == MAIN else None, self._key, columns) as writer:
+            await moment.read(place.owner_keys, columns, writer.write)
+            count = await writer.replace()
+        if count:
+            self._say(f"{self._owner_keys}: {count} keys of owners, as they are now; keep no copy of it")
+        return count
 
     async def _table(self, place: Place, moment: Snapshot, contents: SchemaContents, name: str) -> Table:
         label = place.service if place.database == MAIN else f"{place.service}@{place.database}"

@@ -21,18 +21,19 @@ from stylobate.launcher.schemas import sources
 from stylobate.vault import with_vault
 
 _TO = typer.Argument(help="The folder to make; it must not be there yet.")
+_KEYS = typer.Option(help="The file of the keys of owners, one for all backups; where a namespace says `encryption: per_owner`.")
 _FROM = typer.Argument(help="A folder that `stylobate backup` made.")
 
 
-def backup(folder: Annotated[Path, _TO]) -> None:
+def backup(folder: Annotated[Path, _TO], owner_keys: Annotated[Path | None, _KEYS] = None) -> None:
     """Write everything that the databases hold, of one moment, while the platform runs. Encrypted with STYLOBATE_BACKUP_KEY."""
     where = sources()
-    asyncio.run(Backup(folder, _key(where), where, typer.echo).run())
+    asyncio.run(Backup(folder, _key(where), where, typer.echo, owner_keys).run())
 
 
-def restore(folder: Annotated[Path, _FROM]) -> None:
+def restore(folder: Annotated[Path, _FROM], owner_keys: Annotated[Path | None, _KEYS] = None) -> None:
     """Put a backup into databases that have no schema of the platform yet; its services start afterwards."""
-    found = Restore(folder, _key(with_vault(Sources(environ=os.environ))[0]), typer.echo)
+    found = Restore(folder, _key(with_vault(Sources(environ=os.environ))[0]), typer.echo, owner_keys)
     found.check()
 
     async def run() -> None:

@@ -2,6 +2,7 @@
 
 from stylobate_state.store.mongodb.carrier import MongoCarrier
 from stylobate_state.store.mongodb.forgetting import MongoForgettingStore
+from stylobate_state.store.mongodb.owner_keys import MongoOwnerKeyStore
 from stylobate_state.store.mongodb.places import MongoPlaceStore
 from stylobate_state.store.mongodb.projections import MongoProjectionStore
 from stylobate_state.store.mongodb.resealing import MongoResealStore
@@ -11,6 +12,7 @@ from stylobate_state.store.mongodb.timers import MongoTimerStore
 __all__ = [
     "MongoCarrier",
     "MongoForgettingStore",
+    "MongoOwnerKeyStore",
     "MongoPlaceStore",
     "MongoProjectionStore",
     "MongoResealStore",
