@@ -149,7 +149,7 @@ class SessionManager:
         """
         now = self._clock()
         sessions = await transaction.end_sessions(account.tenant, account.id, but, end, now)
-        await transaction.revoke(*(_revocation(session) for session in sessions if session.token_expires_at > now))
+        await transaction.revoke(*(entry for entry in map(_revocation, sessions) if entry.expires_at > now))
         await transaction.emit(*(_event("auth.session.ended", session, caller, reason=end.value) for session in sessions))
         return sessions
 
@@ -157,8 +157,8 @@ class SessionManager:
         """Tell this process's watchers of sessions whose end was committed."""
         now = self._clock()
         for session in sessions:
-            if session.token_expires_at > now:
-                self._revocations.add(_revocation(session))
+            if (entry := _revocation(session)).expires_at > now:
+                self._revocations.add(entry)
                 await self._copies.put(session)
 
     async def require_alive(self, principal: Principal) -> Session:
@@ -214,6 +214,7 @@ class SessionManager:
 
 
 def _revocation(session: Session) -> Revocation:
+    """Return the entry of a session. It outlasts its last token a little: the clock of who verifies may be behind ours."""
     return Revocation(session.tenant, RevocationKind.SESSION, session.id, session.token_expires_at + CLOCKS_DIFFER)
 
 

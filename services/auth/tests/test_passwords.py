@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -52,6 +53,16 @@ async def test_the_new_password_holds_and_every_other_session_ends(auth: Auth) -
             await auth.refreshes.refresh("default", tokens.refresh_token, auth.origin)
     listed = {entry.id for entry in (await auth.store.revocations(None)).entries}
     assert listed == {auth.principal(tokens).session for tokens in others}
+
+
+async def test_who_verifies_may_have_a_clock_that_is_behind(auth: Auth) -> None:
+    """A session whose last token is just over by our clock is told too: by another's the token holds a moment longer."""
+    await auth.register()
+    other = await auth.login()
+    auth.clock.advance(auth.tokens.lifetime + timedelta(seconds=30))
+    mine = await auth.login()
+    await auth.passwords.change(auth.principal(mine), PASSWORD, NEW, auth.origin)
+    assert [entry.id for entry in (await auth.store.revocations(None)).entries] == [auth.principal(other).session]
 
 
 async def test_a_change_leaves_events_and_a_record(auth: Auth) -> None:
