@@ -90,7 +90,7 @@ def refuse_longer(latest: datetime | None, end: datetime | None = None, *, point
     """
     if latest is not None and (end is None or end > latest):
         detail = f"lasts until {latest.isoformat()} at the longest: until then you have it yourself"
-        raise AuthInvalidInputError(violations=[Violation(pointer, detail)])
+        raise AuthInvalidInputError("What is given would last longer than you have it.", violations=[Violation(pointer, detail)])
 
 
 def _first(one: datetime | None, other: datetime | None) -> datetime | None:
