@@ -33,7 +33,7 @@ def told(invitation: InviteFirstAdminResponse, gateway: str) -> str:
 async def told_at_start(gateway: str) -> str:
     """Return the same for a platform that just started; empty where there is an administrator."""
     try:
-        return told(await RunningService("auth").asked(invite), gateway)
+        return told(await RunningService("auth", is_here=True).asked(invite), gateway)
     except StylobateError as error:
         return "" if error.reason == _EXISTS else _missed(error)
     except CommandError as error:

@@ -35,13 +35,14 @@ class RunningService:
     """A service of the running platform; ``STYLOBATE_<SERVICE>_ADDRESS`` says of one elsewhere where.
 
     :param address: the same, and counts before it; empty: not said.
+    :param is_here: whether the one of this folder is meant, whatever is said.
     :raises CommandError: nothing runs.
     """
 
-    def __init__(self, name: str, address: str = "") -> None:
+    def __init__(self, name: str, address: str = "", *, is_here: bool = False) -> None:
         self._name = name
         self._setting = f"STYLOBATE_{name.upper()}_ADDRESS"
-        if address := address or os.environ.get(self._setting, ""):
+        if not is_here and (address := address or os.environ.get(self._setting, "")):
             self._target, self._settings = address, HostSettings.load(Sources.of_process())
             self.gateway = ""
             return
