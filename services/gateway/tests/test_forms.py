@@ -74,6 +74,7 @@ async def test_a_query_is_refused_at_the_parameter(gateway, is_problem, path, qu
 
 BODIES = [
     ("POST", "/v1/auth/register", {"email": "a@example.com", "password": "x" * 9}),
+    ("POST", "/v1/auth/first-admin", {"token": "t", "email": "a@example.com", "password": "x" * 9}),
     ("POST", "/echo", {"inner": {}}),
     ("POST", "/v1/actions/notes.echo", {"inner": {}}),
     ("POST", "/slots/7/bookings", {"patient": {}}),
