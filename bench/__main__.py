@@ -19,6 +19,7 @@ from bench import (
     idle_connections,
     limit_checks,
     limits_cost,
+    limits_on_a_cluster,
     local_channel,
     logins,
     outage,
@@ -59,6 +60,7 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P19": lambda: refreshes.measure(rounds=3, seconds=1),
     "P21": lambda: access.measure(counts=(100, 10_000, 100_000), objects=300),
     "P22": lambda: credentials.measure(rounds=3, seconds=0.5, ended=100),
+    "P24": lambda: limits_on_a_cluster.measure(rounds=3, seconds=0.5),
 }
 BENCHMARKS = (*AGAINST, *ALONE)
 

@@ -32,6 +32,7 @@ from stylobate_ratelimit.servicer import RateLimitServicer
 from stylobate_ratelimit.settings import RateLimitSettings
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
+from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore
 from stylobate_ratelimit.usage_manager import UsageManager
 
 from bench.callers import Services, Users
@@ -46,7 +47,9 @@ _TIGHT = 100
 _numbers = count()
 
 
-class _Round(NamedTuple):
+class Round(NamedTuple):
+    """What a round came to."""
+
     rate: float
     """Checks a second."""
     cpu_us: float
@@ -54,21 +57,23 @@ class _Round(NamedTuple):
     valkey_us: float
 
 
-class _Bench(NamedTuple):
-    client: LimitsClient
-    valkey: psutil.Process
+class Bench(NamedTuple):
+    """A client, and the servers that it makes count."""
 
-    async def round(self, algorithm: str, callers: int, seconds: float) -> _Round:
+    client: LimitsClient
+    servers: Sequence[psutil.Process]
+
+    async def round(self, algorithm: str, callers: int, seconds: float) -> Round:
         """Check without a pause and see whether the answers are exact."""
         limit, period = (1_000_000, timedelta(seconds=1)) if algorithm == "gcra" else (1000, timedelta(milliseconds=500))
         levels = _levels(algorithm, limit, period)
-        begun, cpu, valkey = perf_counter(), process_time(), cpu_seconds(self.valkey)
+        begun, cpu, valkey = perf_counter(), process_time(), sum(map(cpu_seconds, self.servers))
         until = begun + seconds
         checks = sum(await asyncio.gather(*(self._keep_on(levels, number, until) for number in range(callers))))
-        found = _Round(
+        found = Round(
             checks / (perf_counter() - begun),
             (process_time() - cpu) / checks * 1e6,
-            (cpu_seconds(self.valkey) - valkey) / checks * 1e6,
+            (sum(map(cpu_seconds, self.servers)) - valkey) / checks * 1e6,
         )
         await self._run_into(_levels(algorithm, _TIGHT, timedelta(days=1)), callers)
         return found
@@ -98,10 +103,11 @@ def _levels(algorithm: str, limit: int, period: timedelta) -> tuple[LevelSpec, .
 
 
 @contextlib.asynccontextmanager
-async def _opened(valkey: EmbeddedValkey) -> AsyncIterator[_Bench]:
+async def opened(url: str, servers: Sequence[psutil.Process]) -> AsyncIterator[Bench]:
+    """Give a client of a ratelimit service in this process, whose Redis is at the URL and runs in these processes."""
     settings = RateLimitSettings()
-    async with RedisManager.open(valkey.url) as redis:
-        store = RedisLimitStore(redis, timeout=settings.redis_timeout)
+    async with RedisManager.open(url) as redis:
+        store = (RedisClusterLimitStore if redis.is_cluster else RedisLimitStore)(redis, timeout=settings.redis_timeout)
         local = MemoryLimitStore(most_subjects=settings.local_subjects)
         manager = RateLimiterManager(store, local, settings.rules, settings.on_redis_down)
         bans = BanList(clock=lambda: datetime.now(UTC))
@@ -118,13 +124,13 @@ async def _opened(valkey: EmbeddedValkey) -> AsyncIterator[_Bench]:
         server = LocalServer(servicers)
         await server.start()
         async with LimitsClient(CallerChannel(LocalChannel(server), services.token)) as client:
-            yield _Bench(client, psutil.Process(valkey.process.pid))
+            yield Bench(client, servers)
         await server.stop()
 
 
-async def _measure(rounds: int, seconds: float) -> dict[tuple[str, int], list[_Round]]:
-    found: dict[tuple[str, int], list[_Round]] = {key: [] for key in TARGETS}
-    async with embedded(EmbeddedValkey) as valkey, _opened(valkey) as bench:
+async def _measure(rounds: int, seconds: float) -> dict[tuple[str, int], list[Round]]:
+    found: dict[tuple[str, int], list[Round]] = {key: [] for key in TARGETS}
+    async with embedded(EmbeddedValkey) as valkey, opened(valkey.url, [psutil.Process(valkey.process.pid)]) as bench:
         for number in range(-1, rounds):  # the first is for warming up
             for algorithm, callers in TARGETS:
                 one = await bench.round(algorithm, callers, lasting(number, seconds))
@@ -140,7 +146,7 @@ def measure(rounds: int, seconds: float) -> Report:
     columns = ("limits", "callers", "checks/s", "CPU us/check", "Valkey us/check")
     report = Report("P3", "rate-limit checks at the batch RPC, three levels each", columns)
     for (algorithm, callers), some in found.items():
-        middle = _Round(*(median(column) for column in _columns(some)))
+        middle = Round(*(median(column) for column in _columns(some)))
         report.rows.append((algorithm, callers, *middle))
         report.targets.append(
             Target(f"{algorithm}, {callers} callers", middle.rate, TARGETS[algorithm, callers], at_least=True, unit="checks/s")
@@ -153,5 +159,5 @@ def measure(rounds: int, seconds: float) -> Report:
     return report
 
 
-def _columns(rounds: Sequence[_Round]) -> Sequence[tuple[float, ...]]:
+def _columns(rounds: Sequence[Round]) -> Sequence[tuple[float, ...]]:
     return tuple(zip(*rounds, strict=True))

@@ -4,21 +4,17 @@ import asyncio
 import datetime as dt
 import os
 import signal
-import ssl
-from contextlib import asynccontextmanager, suppress
-from ipaddress import IPv4Address
+from contextlib import suppress
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from stylobate.config import ConfigError
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedValkey
 from stylobate.redis import RedisManager
 from stylobate.testing.until import until
+
+from .tls import tls_in_front_of
 
 
 @pytest.fixture
@@ -109,60 +105,10 @@ async def test_a_password_that_is_changed_meanwhile_is_told(server, caplog):
     assert "s3cret" not in health.details + caplog.text
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Give the files of a key and a certificate for 127.0.0.1 that signed itself."""
-    folder = tmp_path_factory.mktemp("tls")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "valkey")])
-    now = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(signed.public_bytes(pem))
-    key_text = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "key.pem").write_bytes(key_text)
-    return folder
-
-
-@asynccontextmanager
-async def _tls_in_front_of(socket, certificate):
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-
-    async def pipe(reader, writer):
-        try:
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        except OSError:
-            pass  # the other side went away
-        finally:
-            writer.close()
-
-    async def accept(reader, writer):
-        inner_reader, inner_writer = await asyncio.open_unix_connection(str(socket))
-        await asyncio.gather(pipe(reader, inner_writer), pipe(inner_reader, writer))
-
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-    async with listener:
-        yield listener.sockets[0].getsockname()[1]
-
-
 async def test_tls_is_verified_and_used_on_every_connection(server, certificate):
     """With the right authority all ways in work; without it the server is not trusted."""
     heard = asyncio.Queue()
-    async with _tls_in_front_of(server.socket, certificate) as port:
+    async with tls_in_front_of(server.socket, certificate) as port:
         url = f"rediss://:s3cret@127.0.0.1:{port}/1"
         async with RedisManager.open(f"{url}?ssl_ca_certs={certificate / 'cert.pem'}") as manager:
             await manager.subscribe(["x"], lambda _, payload: heard.put_nowait(payload))

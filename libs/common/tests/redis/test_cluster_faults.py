@@ -3,16 +3,18 @@
 import asyncio
 import os
 import signal
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 import pytest
 from stylobate.config import ConfigError
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Status
-from stylobate.redis import RedisManager
+from stylobate.redis import RedisManager, Script
 from stylobate.redis.slots import slot_of
 from stylobate.testing.until import until
 from stylobate.testing.valkey_cluster import ValkeyCluster
+
+from .tls import tls_in_front_of
 
 PASSWORD = "s3cret"
 
@@ -48,6 +50,7 @@ async def test_the_replica_of_a_killed_master_is_found(cluster, caplog):
     assert PASSWORD not in caplog.text
 
 
+@pytest.mark.soak
 async def test_a_master_that_hangs_is_given_up(cluster):
     """One that takes connections and is silent is left for its replica, like a dead one; nothing is lost when it is back."""
     key = next(f"k{n}" for n in range(99) if cluster.node_of(slot_of(f"k{n}")) == 1)
@@ -66,6 +69,37 @@ async def test_a_master_that_hangs_is_given_up(cluster):
             os.kill(pid, signal.SIGCONT)
         await until(lambda: cluster.call(1, "ROLE"), lambda role: role[0] == b"slave")
         assert await redis.call("INCR", key) == 3
+
+
+async def test_tls_is_spoken_with_every_node(tmp_path, certificate):
+    """Each node is reached where it says, over TLS that is verified: commands, scripts, channels by name and by pattern."""
+    heard = asyncio.Queue()
+    options = {"requirepass": PASSWORD}
+    async with ValkeyCluster.running(tmp_path, replicas=0, options=options) as cluster, AsyncExitStack() as stack:
+        ports = [await stack.enter_async_context(tls_in_front_of(node.socket, certificate)) for node in cluster.nodes]
+        for number, port in enumerate(ports):
+            await cluster.call(number, "CONFIG", "SET", "cluster-announce-port", port)
+
+        async def all_say_so():
+            return all([{port for _, port in (await cluster.slots(number)).counts} == set(ports) for number in range(3)])
+
+        await until(all_say_so)
+        url = f"rediss+cluster://:{PASSWORD}@127.0.0.1:{ports[0]}"
+        async with RedisManager.open(f"{url}?ssl_ca_certs={certificate / 'cert.pem'}") as redis:
+            await redis.subscribe(["n1", "n2", "n3"], lambda name, _: heard.put_nowait(name), is_exact=True)
+            await redis.subscribe(["p:*"], lambda name, _: heard.put_nowait(name))
+            for n in range(20):
+                assert await redis.call("SET", f"k{n}", "1") == b"OK"
+                assert await redis.run(Script("return redis.call('INCR', KEYS[1])"), [f"k{n}"]) == 2
+            assert [await redis.publish(name, b"x") for name in ("n1", "n2", "n3")] == [1, 1, 1]
+            await redis.publish_all([("p:1", b"x")])
+            assert {await heard.get() for _ in range(4)} == {"n1", "n2", "n3", "p:1"}
+        with pytest.raises(ConfigError, match="certificate is not trusted"):
+            async with RedisManager.open(url):
+                pass
+        with pytest.raises(ConfigError, match=r"it speaks TLS: its URL begins with rediss\+cluster://"):
+            async with RedisManager.open(url.replace("rediss", "redis")):
+                pass
 
 
 async def test_who_is_not_let_in_is_told(tmp_path):

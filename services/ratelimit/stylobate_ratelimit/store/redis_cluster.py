@@ -15,7 +15,7 @@ from stylobate.telemetry import counter
 from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, LevelSet, Limit
 from stylobate_ratelimit.store.redis import Charge, RedisLimitStore
 
-TAGS = spread_tags("limits", 16)
+TAGS = spread_tags("limits", 8)
 """Each counts in a slot of its own. Another number of them would begin every count anew."""
 _MOST_KEPT = 4096
 _log = get_logger("app")
@@ -218,7 +218,7 @@ def _together(group: CheckGroup, check: int, told: Sequence[_Told], back: dict[t
                 back.setdefault((one.lane, one.at), []).append(charge)
             taken_ms = units * limit.interval_us // 1000 if limit.algorithm is Algorithm.GCRA else 0
             standings[2 * level : 2 * level + 2] = left + units, max(0, full_ms - taken_ms)
-        for at, level in enumerate(one.levels):
+        for at, level in enumerate(one.levels if one.flags else ()):
             flag = one.flags >> 2 * at & 3
             flags |= (flag & 2 if refused and one.is_allowed else flag) << 2 * level  # no shadow refuses what is refused anyway
     if refused:

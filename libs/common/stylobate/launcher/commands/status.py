@@ -126,5 +126,6 @@ def complaints_of(answer: Mapping[str, Any]) -> list[str]:
         lines += [f"the module {name} is left out", *findings]
     asked = (answer, *answer.get("processes", {}).values())
     parts = [said.get(part, {}) for said in asked for part in ("bans", "limits", "discovery", "vault")]
+    parts += [health for said in asked for health in said.get("redis", ())]
     ill = [health["details"] for health in parts if health.get("details")]
     return [*lines, *_differences(answer), *dict.fromkeys(ill)]
