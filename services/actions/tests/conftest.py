@@ -53,7 +53,7 @@ class Ports:
         if self.limit_left <= 0:
             raise RateLimitedError
         self.limit_left -= 1
-        return LimitOutcome(True, (AppliedLimit(action, limit.limit, 60),), 0, self.limit_left, 1000)
+        return LimitOutcome.of(1, (AppliedLimit(action, limit.limit, 60),), remaining=self.limit_left, reset_ms=1000)
 
     async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:
         """Remember."""

@@ -12,7 +12,8 @@ from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.value_kinds import OnUnreachable
 
 from stylobate_ratelimit.errors import LimitInvalidError
-from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, LevelSet, Limit
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import Algorithm, CheckGroup, LevelSet, Limit
 from stylobate_ratelimit.usage_manager import Usage
 
 _ALGORITHMS: dict[int, Algorithm] = {
@@ -89,13 +90,17 @@ def from_group(group: pb.Group, read: ReadLevels) -> CheckGroup:
 
 def to_outcome_in(response: pb.CheckLimitsResponse, group: pb.Group, read: ReadLevels, outcome: GroupOutcome) -> None:
     """Add what a group is answered; in its place, since a message that is put into another one is copied."""
+    policies = () if group.known_policies == read.digest else read.policies
+    if group.reads_rows:
+        response.outcomes.add(rows=outcome.rows, policies=policies, policies_digest=read.digest)
+        return
     response.outcomes.add(
         allowed=outcome.allowed,
         level=outcome.level,
         remaining=outcome.remaining,
         reset_ms=outcome.reset_ms,
         retry_after_ms=outcome.retry_after_ms,
-        policies=() if group.known_policies == read.digest else read.policies,
+        policies=policies,
         policies_digest=read.digest,
         standings=outcome.standings,
         banned=outcome.banned,

@@ -1,8 +1,8 @@
 """Limits and checks as plain data, in columns: n checks of k levels are a handful of lists, not n objects."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
@@ -151,55 +151,3 @@ class CheckGroup:
         levels, width = self.levels, len(self.levels)
         part = LevelSet(tuple(levels.limits[at] for at in kept), tuple(levels.tenants[at] for at in kept))
         return CheckGroup(part, [self.subjects[check * width + at] for check in range(len(self)) for at in kept], self.costs)
-
-
-@dataclass(slots=True)
-class GroupOutcome:
-    """Outcomes of a group, in columns of n."""
-
-    allowed: Sequence[bool]
-    level: Sequence[int]
-    """The level that refused (of several, the one to wait for longest), else the one with the least left."""
-    remaining: Sequence[int]
-    """What is left at that level."""
-    reset_ms: Sequence[int]
-    """Until that level is full again."""
-    retry_after_ms: Sequence[int]
-    """Until a retry can pass; 0 when allowed."""
-    flags: Sequence[int] = ()
-    """For the operators, of level i: bit 2i, the shadow would have refused; bit 2i+1, its subject is to be banned."""
-    banned: Sequence[bool] = ()
-    """Whether it was refused because a subject is banned; none where that is so of no check."""
-    standings: Sequence[int] = ()
-    """Of checks of several levels n*k pairs: what is left at each level, and the milliseconds until it is full again."""
-
-    def with_banned(self, group: CheckGroup, banned: Mapping[int, tuple[int, int]]) -> "GroupOutcome":
-        """Return the outcomes of the whole group, of which these checks were left out.
-
-        :param banned: by check the level whose subject is banned, and the milliseconds left of the ban.
-        """
-        if not banned:
-            return self
-        columns = (self.allowed, self.level, self.remaining, self.reset_ms, self.retry_after_ms)
-        rows = iter(zip(*columns, strict=True))
-        flags, width = iter(self.flags), 2 * len(group.levels)
-        standings: list[int] = []
-        whole: list[tuple[bool, int, int, int, int]] = []
-        for check in range(len(group)):
-            if check in banned:
-                level, left_ms = banned[check]
-                whole.append((False, level, 0, left_ms, left_ms))
-                standings += [0] * width
-            else:
-                start = 2 * len(group.levels) * (check - sum(1 for other in banned if other < check))
-                standings += self.standings[start : start + width]
-                whole.append(next(rows))
-        outcome = GroupOutcome(*map(list, zip(*whole, strict=True)))
-        outcome.flags = [0 if check in banned else next(flags, 0) for check in range(len(group))]
-        outcome.banned = [check in banned for check in range(len(group))]
-        outcome.standings = standings if len(group.levels) > 1 else []
-        return outcome
-
-    def of_levels(self, kept: Sequence[int]) -> "GroupOutcome":
-        """Return outcomes whose levels are counted among those of which only these were charged."""
-        return replace(self, level=[kept[level] for level in self.level], flags=(), standings=())

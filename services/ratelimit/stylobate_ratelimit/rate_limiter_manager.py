@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from stylobate.clients.limit_rows import ALLOWED, REFUSED
 from stylobate.declarations.limits_check import MAX_SUBJECT
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
@@ -16,7 +17,8 @@ from stylobate.value_kinds import OnUnreachable
 
 from stylobate_ratelimit.ban import AutomaticBan, BanSubject
 from stylobate_ratelimit.errors import LimitInvalidError, LimitRuleUnknownError
-from stylobate_ratelimit.model import CheckGroup, GroupOutcome, Limit
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import CheckGroup, Limit
 from stylobate_ratelimit.refusals import Bans, Refusals
 from stylobate_ratelimit.store.port import LimitStore
 
@@ -84,12 +86,13 @@ class RateLimiterManager:
         if total > MAX_CHECKS:
             raise LimitInvalidError(f"{total} checks in one call; at most {MAX_CHECKS}.")
         outcomes = await self._unbanned(groups)
-        allowed = sum(sum(outcome.allowed) for outcome in outcomes.groups)
+        refused = 0
         for group, outcome in zip(groups, outcomes.groups, strict=True):
-            if not all(outcome.allowed) or any(outcome.flags):
+            refused += outcome.refused
+            if outcome.refused or outcome.is_flagged:
                 self._refusals.note(group, outcome)
-        self._allowed.count += allowed
-        self._refused.count += total - allowed
+        self._allowed.count += total - refused
+        self._refused.count += refused
         if outcomes.degraded:
             self._degraded_checks.inc(total)
         return outcomes
@@ -180,11 +183,8 @@ _CLOSED = OnUnreachable.CLOSED
 
 def _same(group: CheckGroup, refused: int | None) -> GroupOutcome:
     """Answer every check alike: by the level that refuses, or that all pass."""
-    count = len(group)
-    zeros = [0] * count
-    if refused is None:
-        return GroupOutcome([True] * count, zeros, zeros, zeros, zeros)
-    return GroupOutcome([False] * count, [refused] * count, zeros, zeros, [_CLOSED_RETRY_MS] * count)
+    row = [ALLOWED, 0, 0, 0, 0, 0] if refused is None else [REFUSED, refused, 0, 0, _CLOSED_RETRY_MS, 0]
+    return GroupOutcome.of([row] * len(group))
 
 
 def _banned(bans: Bans, group: CheckGroup) -> dict[int, tuple[int, int]]:

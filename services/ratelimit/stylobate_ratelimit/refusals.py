@@ -2,10 +2,12 @@
 
 from typing import Protocol
 
+from stylobate.clients.limit_rows import ALLOWED, BANNED
 from stylobate.telemetry import counter
 
 from stylobate_ratelimit.ban import AutomaticBan, BanSubject
-from stylobate_ratelimit.model import CheckGroup, GroupOutcome, Limit
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import CheckGroup, Limit
 
 _REFUSAL = ("rule", "mode")
 _MOST_NAMES = 1000
@@ -40,10 +42,9 @@ class Refusals:
     def note(self, group: CheckGroup, outcome: GroupOutcome) -> None:
         """Count refusals by rule, and have those banned who are refused too often."""
         limits, width = group.levels.limits, len(group.levels)
-        for at, (allowed, level) in enumerate(zip(outcome.allowed, outcome.level, strict=True)):
-            if not allowed:
-                self._count(limits[level], "banned" if outcome.banned and outcome.banned[at] else "enforced")
-        for at, flags in enumerate(outcome.flags):
+        for at, (how, refusing, _, _, _, flags, *_) in enumerate(outcome.split()):
+            if how != ALLOWED:
+                self._count(limits[refusing], "banned" if how == BANNED else "enforced")
             for level, limit in enumerate(limits) if flags else ():
                 if flags >> 2 * level & 1:
                     self._count(limit, "shadow")

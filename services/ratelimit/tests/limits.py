@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, LevelSet, Limit
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import Algorithm, CheckGroup, LevelSet, Limit
 from stylobate_ratelimit.store.port import LimitStore
 
 MINUTE = timedelta(minutes=1)

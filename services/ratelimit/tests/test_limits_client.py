@@ -69,11 +69,15 @@ class RecordingServicer(RateLimitServicer):
         self.calls: list[Call] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
+        self.is_older = False
+        """Whether this is the release before."""
 
     async def CheckLimits(self, request, context) -> CheckLimitsResponse:  # noqa: N802  as generated
         """Note the request and serve it, when this may answer at all."""
         await self.may_answer.wait()
         self.requests.append(request)
+        for group in request.groups if self.is_older else ():
+            group.reads_rows = False
         self.calls.append(call())
         answer = await super().CheckLimits(request, context)
         self.told.append(sum(len(outcome.policies) for outcome in answer.outcomes))
@@ -188,10 +192,11 @@ def test_lines_of_limits_are_the_fields_whatever_is_told_of():
     limits = AppliedLimits([*rules, AppliedLimit("a.b", 3, 7), shadow, AppliedLimit("a.c", 4, 7)])
     for left in ([4, 100, 3, 1, 2, 1000, 0, 0, 1, 0], [4, 2001, 5, 1, 2, 1000, 0, 0, 1, 0]):
         for allowed, level in ((True, 0), (False, 0), (False, 1), (False, 4)):
-            outcome = LimitOutcome(allowed, limits, level, standings=left)
+            outcome = LimitOutcome.of(int(allowed), limits, level, standings=left)
             assert outcome.lines() == _lines(outcome)
     assert limits.forms.keys() == {(4, 2, 1), (4, 2, 0), (2, 1), (2, 0)}
-    for other in (LimitOutcome(True, limits, 2, 1, 5), LimitOutcome(True), LimitOutcome(True, limits, degraded=True)):
+    tight = LimitOutcome.of(1, limits, 2, remaining=1, reset_ms=5)
+    for other in (tight, LimitOutcome.of(), LimitOutcome.of(1, limits, degraded=True)):
         assert other.lines() == _lines(other)
 
 
@@ -233,6 +238,21 @@ async def test_checks_that_arrive_together_leave_together(limits, service):
     (request,) = service.servicer.requests
     assert [len(group.subjects) for group in request.groups] == [20, 40]
     assert [outcome.allowed for outcome in outcomes] == [True, True, False, False] * 5 + [True] * 20
+
+
+async def test_the_release_before_is_understood_and_understands(limits, service):
+    """A service that answers in columns is read as one that answers in rows, and answers in columns to who asks for no rows."""
+    both = (IP, ORDERS)
+
+    async def ask(address: str) -> list[tuple[object, ...]]:
+        found = await asyncio.gather(*(limits.check(both, (address, f"{address} {number}")) for number in range(4)))
+        alone = await limits.check((ORDERS,), (f"{address} 0",))
+        return [(one.allowed, one.level, one.remaining, one.reset_ms, one.retry_ms, *one.standings) for one in (*found, alone)]
+
+    now = await ask("10.0.0.1")
+    service.servicer.is_older = True
+    assert await ask("10.0.0.2") == now
+    assert [one[0] for one in now] == [True, True, True, False, True]
 
 
 async def test_tenants_are_apart(limits, service):

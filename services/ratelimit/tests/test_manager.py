@@ -9,7 +9,8 @@ from stylobate.health import Status
 from stylobate.testing import FakeClock
 from stylobate.value_kinds import OnUnreachable
 from stylobate_ratelimit.errors import LimitInvalidError, LimitRuleUnknownError
-from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import Algorithm, CheckGroup, Limit
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stylobate.declarations.model import BanRule
 from stylobate.redis import RedisManager
-from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import Algorithm, CheckGroup, Limit
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
 

@@ -173,6 +173,19 @@ def _made_up(random: Random, tenant: str, limits: dict[str, Limit]) -> CheckGrou
     return CheckGroup(level_set(*levels, tenant=tenant), subjects, costs)
 
 
+async def test_an_older_server_counts_the_same(valkey, redis_url):
+    """One without the command that writes many keys at once: here it is forbidden. Each key has its second all the same."""
+    await valkey.call("ACL", "SETUSER", "older", "on", ">older", "~*", "&*", "+@all", "-msetex")
+    levels = tuple(gcra(5, timedelta(milliseconds=500), name=name) for name in "ab")
+    async with RedisManager.open(redis_url.replace("unix://", "unix://older:older@")) as older:
+        for number, server in enumerate((valkey, older)):
+            group = checks(levels, *["x", "y"] * 6, tenant=f"t{number}")
+            outcome = await charge(RedisLimitStore(server, PATIENCE), group)
+            assert outcome.allowed == [True] * 5 + [False]
+            keys = await valkey.call("KEYS", f"*:t{number}:*")
+            assert sorted([0 < await valkey.call("PTTL", key) <= 1000 for key in keys]) == [True, True]
+
+
 async def test_refusals_do_not_write(valkey):
     """A client that is refused for hours keeps nothing alive."""
     store = RedisLimitStore(valkey, PATIENCE)

@@ -259,7 +259,7 @@ class Limits:
         await self.gate.wait()
         self.waiting -= 1
         self.charged.append((tuple(level.name for level in levels), subjects))
-        return LimitOutcome(self.refused.isdisjoint(subjects))
+        return LimitOutcome.of(int(self.refused.isdisjoint(subjects)))
 
 
 class NoService:

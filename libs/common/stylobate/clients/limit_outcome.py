@@ -10,6 +10,7 @@ import grpc
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import Policy
 from stylobate.clients.bans import BannedError
+from stylobate.clients.limit_rows import ALLOWED, BANNED, FIXED
 from stylobate.errors import StylobateError
 from stylobate.http.asgi import LimitText, limit_headers, limit_text_of, standing
 
@@ -90,27 +91,75 @@ NOTHING = (AppliedLimit(),)
 """Where nobody decided, so that nothing is told."""
 
 
-@dataclass(slots=True, eq=False)
 class LimitOutcome:
-    """How a check went. The numbers are those of the level that refused it, or of the tightest one."""
+    """How a check went. The numbers are those of the level that refused it, or of the tightest one.
 
-    allowed: bool
-    limits: Sequence[AppliedLimit] = NOTHING
-    """The levels, outermost first."""
-    level: int = 0
-    """Which of them the numbers are of."""
-    remaining: int = 0
-    """Charges left now."""
-    reset_ms: int = 0
-    """Until the level is full again."""
-    retry_ms: int = 0
-    """For a refused check: when a retry can pass."""
-    degraded: bool = False
-    """Whether Redis or the ratelimit service could not be asked; the numbers then promise nothing."""
-    is_banned: bool = False
-    """Whether it was refused because one of the subjects is banned."""
-    standings: Sequence[int] = ()
-    """Of several levels for each what is left, and the milliseconds until it is full again."""
+    It is made for each request, so that most of it is read out of the answer only where somebody asks.
+    """
+
+    __slots__ = ("_row", "degraded", "limits")
+
+    def __init__(self, row: Sequence[int], limits: Sequence[AppliedLimit], degraded: bool) -> None:
+        """Keep an answer.
+
+        :param row: as :mod:`stylobate.clients.limit_rows` has it.
+        :param limits: the levels, outermost first.
+        :param degraded: whether Redis or the ratelimit service could not be asked; the numbers then promise nothing.
+        """
+        self._row = row
+        self.limits = limits
+        self.degraded = degraded
+
+    @classmethod
+    def of(
+        cls,
+        ended: int = ALLOWED,
+        limits: Sequence[AppliedLimit] = NOTHING,
+        level: int = 0,
+        *,
+        remaining: int = 0,
+        reset_ms: int = 0,
+        retry_ms: int = 0,
+        standings: Sequence[int] = (),
+        degraded: bool = False,
+    ) -> Self:
+        """Return an outcome of these numbers; see the properties."""
+        return cls((ended, level, remaining, reset_ms, retry_ms, 0, *standings), limits, degraded)
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it passed."""
+        return self._row[0] == ALLOWED
+
+    @property
+    def is_banned(self) -> bool:
+        """Whether it was refused because one of the subjects is banned."""
+        return self._row[0] == BANNED
+
+    @property
+    def level(self) -> int:
+        """Which of the levels the numbers are of."""
+        return self._row[1]
+
+    @property
+    def remaining(self) -> int:
+        """Charges left now."""
+        return self._row[2]
+
+    @property
+    def reset_ms(self) -> int:
+        """Until the level is full again."""
+        return self._row[3]
+
+    @property
+    def retry_ms(self) -> int:
+        """For a refused check: when a retry can pass."""
+        return self._row[4]
+
+    @property
+    def standings(self) -> Sequence[int]:
+        """Of several levels for each what is left, and the milliseconds until it is full again."""
+        return self._row[FIXED:]
 
     @property
     def is_decided(self) -> bool:

@@ -7,7 +7,7 @@ in ``stylobate_limits_unreachable_total``. A rule that the caller knows by name 
 its numbers; until then it lets pass.
 """
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -30,6 +30,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServi
 from stylobate.batching import Batcher
 from stylobate.bounded_dict import BoundedDict
 from stylobate.clients.limit_outcome import AppliedLimit, AppliedLimits, LimitOutcome
+from stylobate.clients.limit_rows import BANNED, REFUSED, decode_rows
 from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity.principal import DEFAULT_TENANT
@@ -83,7 +84,7 @@ EDGE_USER = (LevelSpec.of_rule("edge.user"),)
 EDGE_BOTH = (*EDGE_IP, *EDGE_USER)
 
 
-_NOBODY = LimitOutcome(allowed=True, degraded=True)
+_NOBODY = LimitOutcome.of(degraded=True)
 """Where nobody decided."""
 _Levels = tuple[LevelSpec | str, ...]
 _Key = tuple[_Levels, str]
@@ -172,7 +173,7 @@ class LimitsClient:
         outcomes: list[LimitOutcome] = [_NOBODY] * len(checks)
         for (key, found), known, outcome in zip(groups.items(), told, response.outcomes, strict=True):
             limits = known.limits if known is not None and not outcome.policies else self._hear(key, outcome)
-            for index, one in zip(found, _outcomes(outcome, limits, degraded=is_degraded), strict=True):
+            for index, one in zip(found, _outcomes(outcome, limits, len(found), degraded=is_degraded), strict=True):
                 outcomes[index] = one
         return outcomes
 
@@ -207,9 +208,10 @@ class LimitsClient:
         ]
         place, wait_s = self._counts.charge(known, cost)
         if not wait_s:
-            return LimitOutcome(allowed=True, degraded=True)
+            return LimitOutcome.of(degraded=True)
         wait_ms = ceil(wait_s * 1000)
-        return LimitOutcome(False, (AppliedLimit.of(known[place].policy),), 0, 0, wait_ms, wait_ms, degraded=True)
+        limits = (AppliedLimit.of(known[place].policy),)
+        return LimitOutcome.of(REFUSED, limits, reset_ms=wait_ms, retry_ms=wait_ms, degraded=True)
 
     def _counted(self, level: LevelSpec | str, tenant: str, subject: str) -> Counted | None:
         """Return what is counted of a level; None for a rule that the service has not told of yet."""
@@ -234,7 +236,7 @@ def _head(key: _Key, digest: int = 0) -> bytes:
     """
     levels, tenant = key
     messages = [level.message if isinstance(level, LevelSpec) else Level(rule=level) for level in levels]
-    return Group(levels=messages, tenant=tenant, known_policies=digest).SerializeToString()
+    return Group(levels=messages, tenant=tenant, known_policies=digest, reads_rows=True).SerializeToString()
 
 
 def _add(request: CheckLimitsRequest, head: bytes, checks: list[_Check]) -> None:
@@ -246,13 +248,22 @@ def _add(request: CheckLimitsRequest, head: bytes, checks: list[_Check]) -> None
         group.costs.extend(costs)
 
 
-def _outcomes(outcome: GroupOutcome, limits: tuple[AppliedLimit, ...], *, degraded: bool) -> Iterator[LimitOutcome]:
-    """Yield each check's outcome."""
-    width = 2 * len(limits)
-    standings: list[int] = outcome.standings[:]  # a list: to look into a message costs more each time
-    banned = outcome.banned[:]
-    columns = (outcome.allowed, outcome.level, outcome.remaining, outcome.reset_ms, outcome.retry_after_ms)
-    for at, (allowed, level, remaining, reset_ms, retry_ms) in enumerate(zip(*[column[:] for column in columns], strict=True)):
-        standing = standings[at * width : (at + 1) * width]
-        is_banned = bool(banned) and banned[at]
-        yield LimitOutcome(allowed, limits, level, remaining, reset_ms, retry_ms, degraded, is_banned, standing)
+def _outcomes(outcome: GroupOutcome, limits: tuple[AppliedLimit, ...], count: int, *, degraded: bool) -> Sequence[LimitOutcome]:
+    """Return each check's outcome."""
+    numbers = decode_rows(outcome.rows) if outcome.rows else _rows(outcome)
+    size = len(numbers) // count
+    starts = range(0, len(numbers), size)
+    return [LimitOutcome(numbers[start : start + size], limits, degraded) for start in starts]
+
+
+def _rows(outcome: GroupOutcome) -> list[int]:
+    """Return the numbers of an answer in columns, as the release before gives it, in rows."""
+    banned = outcome.banned or [False] * len(outcome.allowed)
+    ended = [BANNED if banned[at] else int(allowed) for at, allowed in enumerate(outcome.allowed)]
+    columns = ended, outcome.level, outcome.remaining, outcome.reset_ms, outcome.retry_after_ms, [0] * len(ended)
+    width = len(outcome.standings) // max(len(ended), 1)
+    numbers: list[int] = []
+    for at, row in enumerate(zip(*columns, strict=True)):
+        numbers += row
+        numbers += outcome.standings[at * width : (at + 1) * width]
+    return numbers

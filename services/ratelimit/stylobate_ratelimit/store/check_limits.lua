@@ -1,19 +1,21 @@
 -- Decides and charges one batch of rate-limit checks, in one step, on the server's own clock.
 --
--- KEYS     the distinct keys of the batch. All carry one hash tag: a check is charged at all its levels or at none, so in a
---          cluster its keys must share a slot.
--- ARGV[1]  msgpack: {indexes of the GCRA keys, groups}; a group is {levels, costs or false, keys, refusals or false};
+-- KEYS     the distinct keys of the batch, those of GCRA first. All carry one hash tag: a check is charged at all its levels or
+--          at none, so in a cluster its keys must share a slot.
+-- ARGV[1]  msgpack: {how many keys are GCRA keys, groups}; a group is {levels, costs or false, keys, refusals or false};
 --          a level is {is_gcra, limit, period, interval, tolerance, cost, is_shadow, ban after or 0, ban within}, times in whole
---          microseconds; keys are n*k indexes into KEYS; refusals too, 0 at a level that bans nobody.
--- returns  for each check in turn 6 integers: allowed, level (from 0), remaining, reset in ms, retry after in ms, flags; of
---          several levels then two for each of them: remaining, reset in ms. Flags of level j (from 0): 4^j, a shadow would
---          have refused; 2*4^j, its subject is to be banned. After all checks the time, in microseconds.
+--          microseconds; keys are for each level n indexes into KEYS; refusals too, none at a level that bans nobody.
+-- returns  for each group three values: msgpack with the rows of its checks, how many of them are refused, and 1 where one has
+--          flags, else 0. A row is 6 integers: 1 allowed or 0 refused, level (from 0), remaining, reset in ms, retry after in
+--          ms, flags; of several levels then two for each of them: remaining, reset in ms. Flags of level j (from 0): 4^j, a
+--          shadow would have refused; 2*4^j, its subject is to be banned. After all groups the time, in microseconds.
 --
 -- A GCRA key holds the theoretical arrival time; a window is a list of the times of its charges, oldest first; refusals are such
 -- a list, or a text while their subject is banned: what is refused then counts no more.
 
 local call, floor, ceil, min, max, format = redis.call, math.floor, math.ceil, math.min, math.max, string.format
 local LONGEST_MS = 4294967295
+local SOON_MS = 1000
 
 local request = cmsgpack.unpack(ARGV[1])
 local gcra_keys, groups = request[1], request[2]
@@ -28,15 +30,11 @@ local newest = {}
 local oldest = {}
 local periods = {}
 
-if #gcra_keys > 0 then
-  local names = {}
-  for j = 1, #gcra_keys do
-    names[j] = KEYS[gcra_keys[j]]
-  end
-  local found = call('MGET', unpack(names))
-  for j = 1, #gcra_keys do
-    local stored = found[j]
-    ahead[gcra_keys[j]] = stored and max(stored - now, 0) or 0
+if gcra_keys > 0 then
+  local found = call('MGET', unpack(KEYS, 1, gcra_keys))
+  for i = 1, gcra_keys do
+    local stored = found[i]
+    ahead[i] = stored and max(stored - now, 0) or 0
   end
 end
 
@@ -103,21 +101,20 @@ local function refused_often(key, after, within)
   return known >= after and now - tonumber(call('LINDEX', key, 0)) < within
 end
 
-local answer = {}
-local filled = 0
+local answers = {}
 local left, full = {}, {}   -- by level of the check at hand, once it is decided: what is left, and the time until it is full
 local is_over = {}
 
 for g = 1, #groups do
   local levels, costs, indexes, refusals = groups[g][1], groups[g][2], groups[g][3], groups[g][4]
   local width = #levels
-  for check = 0, #indexes / width - 1 do
-    local units = costs and costs[check + 1] or 1
-    local base = check * width
+  local answer, filled, refusals_told, is_flagged = {}, 0, 0, 0
+  for check = 1, #indexes[1] do
+    local units = costs and costs[check] or 1
     local wait, refused, flags = 0, nil, 0
 
     for j = 1, width do
-      local level, i = levels[j], indexes[base + j]
+      local level, i = levels[j], indexes[j][check]
       local cost, retry = units * level[6], 0
       if level[1] then
         local interval, tolerance = level[4], level[5]
@@ -146,12 +143,12 @@ for g = 1, #groups do
 
     local tight, least = 1, math.huge
     for j = 1, width do
-      local level, i = levels[j], indexes[base + j]
+      local level, i = levels[j], indexes[j][check]
       local cost, is_charged = units * level[6], not refused and not is_over[j]
       if is_over[j] and level[7] and not refused then
         flags = flags + 4 ^ (j - 1)
       elseif is_over[j] and not level[7] and refusals and level[8] > 0 then
-        if refused_often(KEYS[refusals[base + j]], level[8], level[9]) then
+        if refused_often(KEYS[refusals[j][check]], level[8], level[9]) then
           flags = flags + 2 * 4 ^ (j - 1)
         end
       end
@@ -182,6 +179,12 @@ for g = 1, #groups do
     answer[filled + 5] = refused and to_ms(wait) or 0
     answer[filled + 6] = flags
     filled = filled + 6
+    if refused then
+      refusals_told = refusals_told + 1
+    end
+    if flags > 0 then
+      is_flagged = 1
+    end
     if width > 1 then
       for j = 1, width do
         answer[filled + 1] = left[j]
@@ -190,15 +193,39 @@ for g = 1, #groups do
       end
     end
   end
+  answers[3 * g - 2], answers[3 * g - 1], answers[3 * g] = cmsgpack.pack(answer), refusals_told, is_flagged
 end
 
--- Every write sets the expiry anew: until the limit is full again.
+-- Every write sets the expiry anew: until the limit is full again; where that is soon, for a second, all of them in one command.
+local soon = {}
+local function write_soon()
+  local keys = #soon / 2
+  if keys == 0 then
+    return
+  end
+  soon[2 * keys + 1], soon[2 * keys + 2] = 'PX', SOON_MS
+  local written = redis.pcall('MSETEX', keys, unpack(soon))
+  if type(written) == 'table' and written.err then   -- not known before Valkey 9.1 and Redis 8.4
+    for j = 1, 2 * keys, 2 do
+      call('SET', soon[j], soon[j + 1], 'PX', SOON_MS)
+    end
+  end
+  soon = {}
+end
+
 for i in pairs(changed) do
   local us = ahead[i]
-  if us > 0 then
+  if us > SOON_MS * 1000 then
     call('SET', KEYS[i], text(now + us), 'PX', to_ms(us))
+  elseif us > 0 then
+    local place = #soon
+    soon[place + 1], soon[place + 2] = KEYS[i], text(now + us)
+    if place >= 2000 then   -- a call takes 8,000 values at most
+      write_soon()
+    end
   end
 end
+write_soon()
 for i, charges in pairs(pending) do
   if charges > 0 then
     local times, stamp = {}, text(now)
@@ -209,5 +236,5 @@ for i, charges in pairs(pending) do
     call('PEXPIRE', KEYS[i], to_ms(periods[i]))
   end
 end
-answer[filled + 1] = now
-return answer
+answers[3 * #groups + 1] = now
+return answers

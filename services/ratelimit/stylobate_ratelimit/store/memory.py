@@ -7,7 +7,10 @@ from datetime import timedelta
 from itertools import islice
 from time import monotonic
 
-from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, Limit
+from stylobate.clients.limit_rows import ALLOWED, REFUSED
+
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import Algorithm, CheckGroup, Limit
 
 _US = 1_000_000
 _LONGEST_MS = 2**32 - 1
@@ -81,8 +84,7 @@ class MemoryLimitStore:
         return len(self._expiry)
 
     def _group(self, group: CheckGroup, now: int) -> GroupOutcome:
-        rows: list[tuple[bool, int, int, int, int, int]] = []
-        standings: list[int] = []
+        rows: list[list[int]] = []
         levels, width = group.levels, len(group.levels)
         for index in range(len(group)):
             cost = group.costs[index] if group.costs else 1
@@ -91,12 +93,8 @@ class MemoryLimitStore:
                 self._level(limit, f"{tenant}:{limit.name}:{subject}", cost, now)
                 for limit, tenant, subject in zip(levels.limits, levels.tenants, subjects, strict=True)
             ]
-            row, standing = self._decide(check, now)
-            rows.append(row)
-            standings += standing
-        outcome = GroupOutcome(*map(list, zip(*rows, strict=True))) if rows else GroupOutcome([], [], [], [], [], [])
-        outcome.standings = standings if width > 1 else []
-        return outcome
+            rows.append(self._decide(check, now))
+        return GroupOutcome.of(rows)
 
     def _level(self, limit: Limit, key: str, cost: int, now: int) -> _Level:
         cost *= limit.cost
@@ -139,8 +137,8 @@ class MemoryLimitStore:
 
         return over, retry, charge, look
 
-    def _decide(self, check: list[_Level], now: int) -> tuple[tuple[bool, int, int, int, int, int], list[int]]:
-        """Charge a check, or do not; return its outcome and its standings in the order of :class:`GroupOutcome`."""
+    def _decide(self, check: list[_Level], now: int) -> list[int]:
+        """Charge a check, or do not; return its row."""
         refusing = [index for index, level in enumerate(check) if level.over > 0 and not level.limit.is_shadow]
         flags = 0
         for index, level in enumerate(check):
@@ -158,7 +156,8 @@ class MemoryLimitStore:
             enforced = [index for index, level in enumerate(check) if not level.limit.is_shadow] or [0]
             chosen = min(enforced, key=lambda index: standings[index][0])
         retry_ms = _milliseconds(check[chosen].retry_us) if refusing else 0
-        return (not refusing, chosen, *standings[chosen], retry_ms, flags), [number for pair in standings for number in pair]
+        row = [REFUSED if refusing else ALLOWED, chosen, *standings[chosen], retry_ms, flags]
+        return row + [number for pair in standings for number in pair] if len(check) > 1 else row
 
     def _is_refused_often(self, level: _Level, now: int) -> bool:
         """Note a refusal; return whether its subject is to be banned."""

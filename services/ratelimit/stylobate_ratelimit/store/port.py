@@ -10,7 +10,8 @@ from stylobate.idempotency import Claim, Idempotency
 from stylobate.outbox import Event
 
 from stylobate_ratelimit.ban import AutomaticBan, Ban, BanPage, BanSubject, OperatorBan
-from stylobate_ratelimit.model import CheckGroup, GroupOutcome, Limit
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import CheckGroup, Limit
 
 
 class LimitStore(Protocol):
@@ -20,9 +21,9 @@ class LimitStore(Protocol):
     the order given, groups first to last, and each sees what the earlier ones charged. All or none: a check is charged at
     every level, or at no level when one of them refuses. Time is the store's own clock, the same for every process that
     shares it; when it is put back, nobody is refused for longer than a period, however far it was ahead. Expiry: a subject
-    that is left alone for as long as its limit needs to be full again is forgotten, whatever happened before. Missing: a
-    subject that is not known has its whole limit. Counts of two tenants, of two limits (name, algorithm, a window's period)
-    and of two subjects are apart. A shadow is charged where it has room, and is left out where it has none.
+    that is left alone for as long as its limit needs to be full again, and a second at least, is forgotten, whatever happened
+    before. Missing: a subject that is not known has its whole limit. Counts of two tenants, of two limits (name, algorithm, a
+    window's period) and of two subjects are apart. A shadow is charged where it has room, and is left out where it has none.
     Refusals of a subject at a limit that bans are counted in the same step.
     """
 

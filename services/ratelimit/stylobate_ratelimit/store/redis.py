@@ -1,19 +1,17 @@
 """Counts in Redis or Valkey, shared by every process: one script call for a whole batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from itertools import cycle
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from stylobate.bounded_dict import BoundedDict
 from stylobate.redis import RedisManager, Script
 
-from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, LevelSet, Limit
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import Algorithm, CheckGroup, LevelSet, Limit
 
 _TAG = "limits"
-_COLUMNS = 6
-"""Integers that the script answers for a check, before those of its levels."""
 _MOST_KEPT = 4096
 _US, _MS = timedelta(microseconds=1), timedelta(milliseconds=1)
 
@@ -39,16 +37,19 @@ class RedisLimitStore:
 
     async def charge_at(self, groups: Sequence[CheckGroup]) -> tuple[list[GroupOutcome], int]:
         """Charge, and return beside the outcomes the moment by the server's clock, in microseconds."""
-        index: dict[str, int] = {}
-        gcra: list[int] = []
+        keys = _Keys()
+        kept = [self._packed(group.levels) for group in groups]
+        columns = [[keys.column(*place, group.subjects) for place in one.gcra] for one, group in zip(kept, groups, strict=True)]
+        gcra_keys = len(keys.names)
         request = []
-        for group in groups:
-            packed = self._packed(group.levels)
-            keys = _numbered(packed, group.subjects, index, gcra)
-            refusals = packed.refusals and _refusals(packed.refusals, group.subjects, index)
-            request.append((packed.levels, group.costs or False, keys, refusals))
-        answer = await self._run(tuple(index), (gcra, request))
-        return list(_outcomes(groups, answer)), answer[-1]
+        for one, group, column in zip(kept, groups, columns, strict=True):
+            for place in one.windows:
+                column.insert(place[1], keys.column(*place, group.subjects))
+            refusals = [keys.column(*place, group.subjects) if place[0] else () for place in one.refusals]
+            request.append((one.levels, group.costs or False, column, refusals or False))
+        answer = await self._run(keys.names, (gcra_keys, request))
+        told = zip(groups, answer[:-1:3], answer[1:-1:3], answer[2:-1:3], strict=True)
+        return [GroupOutcome(len(group), rows, refused, bool(flagged)) for group, rows, refused, flagged in told], answer[-1]
 
     async def give_back(self, charges: Sequence["Charge"], charged_at: int) -> None:
         """Take charges of that moment back, as far as time has not done so. Raises RedisUnavailableError."""
@@ -72,26 +73,27 @@ class RedisLimitStore:
         await self._redis.call("DEL", _refusal_prefix(self._tag, tenant, name) + subject)
 
     async def ready(self) -> None:
-        await self._run((), ((), ()))
+        await self._run((), (0, ()))
 
-    async def _run(self, keys: Sequence[str], batch: object) -> list[int]:
-        answer: list[int] = await self._redis.run(self._script, keys, (self._encode(batch),), within_s=self._timeout_s)
+    async def _run(self, keys: Sequence[str], batch: object) -> list[Any]:
+        answer: list[Any] = await self._redis.run(self._script, keys, (self._encode(batch),), within_s=self._timeout_s)
         return answer
 
     def _packed(self, levels: LevelSet) -> "_Packed":
         packed = self._kept.get(levels)
         if packed is None:
+            width, limits = len(levels), levels.limits
+            pairs = [*zip(levels.tenants, limits, strict=True)]
+            places = [(_prefix(self._tag, *pair), at, width) for at, pair in enumerate(pairs)]
+            bans = [
+                (_refusal_prefix(self._tag, tenant, limit.name) if limit.ban else "", at, width)
+                for at, (tenant, limit) in enumerate(pairs)
+            ]
             packed = _Packed(
-                [_level(limit) for limit in levels.limits],
-                [
-                    (_prefix(self._tag, tenant, limit), limit.algorithm is Algorithm.GCRA)
-                    for tenant, limit in zip(levels.tenants, levels.limits, strict=True)
-                ],
-                any(limit.ban is not None for limit in levels.limits)
-                and [
-                    _refusal_prefix(self._tag, tenant, limit.name) if limit.ban else None
-                    for tenant, limit in zip(levels.tenants, levels.limits, strict=True)
-                ],
+                [_level(limit) for limit in limits],
+                [place for place, limit in zip(places, limits, strict=True) if limit.algorithm is Algorithm.GCRA],
+                [place for place, limit in zip(places, limits, strict=True) if limit.algorithm is Algorithm.WINDOW],
+                bans if any(limit.ban for limit in limits) else (),
             )
             self._kept.put(levels, packed)
         return packed
@@ -108,40 +110,41 @@ class Charge(NamedTuple):
     """Until the limit was full again, as the charge was answered."""
 
 
+_Place = tuple[str, int, int]
+"""What stands before the subjects of a level in their keys, the level, and how many there are."""
+
+
 class _Packed(NamedTuple):
     """What the script is told of levels."""
 
     levels: list[tuple[int, ...]]
     """As check_limits.lua reads them."""
-    prefixes: list[tuple[str, bool]]
-    """What stands before a subject in its key, and whether it is a GCRA key."""
-    refusals: list[str | None] | Literal[False]
-    """What stands before a subject in the key of its refusals, None at a level that bans nobody; False: none does."""
+    gcra: list[_Place]
+    windows: list[_Place]
+    refusals: Sequence[_Place]
+    """Of the keys of refusals; with nothing before them at a level that bans nobody, none where none does."""
 
 
-def _numbered(packed: _Packed, subjects: Sequence[str], index: dict[str, int], gcra: list[int]) -> list[int]:
-    """Return the number of each subject's key in the batch, from 1 as Lua counts; a key is new or known.
+class _Keys:
+    """The keys of a batch, each once."""
 
-    :param index: of the batch's keys, in their order. :param gcra: the numbers of its GCRA keys.
-    """
-    found: list[int] = []
-    for (prefix, is_gcra), subject in zip(cycle(packed.prefixes), subjects, strict=False):
-        key = prefix + subject
-        number = index.get(key)
-        if number is None:
-            number = index[key] = len(index) + 1
-            if is_gcra:
-                gcra.append(number)
-        found.append(number)
-    return found
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._numbers: dict[str, dict[str, int]] = {}
+        """By what stands before a subject, and subject: its key's number, from 1 as Lua counts."""
 
-
-def _refusals(prefixes: list[str | None], subjects: Sequence[str], index: dict[str, int]) -> list[int]:
-    """Return the number of the key of each subject's refusals, 0 where nobody is banned for them."""
-    return [
-        0 if prefix is None else index.setdefault(prefix + subject, len(index) + 1)
-        for prefix, subject in zip(cycle(prefixes), subjects, strict=False)
-    ]
+    def column(self, prefix: str, level: int, width: int, subjects: Sequence[str]) -> list[int]:
+        """Return the numbers of the keys of a level, check by check."""
+        column = subjects[level::width]
+        new, numbers = dict.fromkeys(column), self._numbers.get(prefix)
+        if numbers is None:
+            numbers = self._numbers[prefix] = {}
+        else:
+            new = dict.fromkeys([subject for subject in new if subject not in numbers])
+        first = len(self.names) + 1
+        numbers.update(zip(new, range(first, first + len(new)), strict=True))
+        self.names += [prefix + subject for subject in new]
+        return [numbers[subject] for subject in column]
 
 
 def _prefix(tag: str, tenant: str, limit: Limit) -> str:
@@ -158,21 +161,3 @@ def _level(limit: Limit) -> tuple[int, ...]:
     after, within_us = (limit.ban.after, limit.ban.within // _US) if limit.ban else (0, 0)
     numbers = (limit.limit, limit.period_us, limit.interval_us, limit.tolerance_us, limit.cost)
     return limit.algorithm is Algorithm.GCRA, *numbers, limit.is_shadow, after, within_us
-
-
-def _outcomes(groups: Sequence[CheckGroup], answer: list[int]) -> Iterator[GroupOutcome]:
-    """Cut the script's answer into columns."""
-    start = 0
-    for group in groups:
-        width = len(group.levels)
-        row = _COLUMNS + (2 * width if width > 1 else 0)
-        end = start + len(group) * row
-        allowed, level, remaining, reset_ms, retry_after_ms, flags = (
-            answer[start + column : end : row] for column in range(_COLUMNS)
-        )
-        standings: list[int] = []
-        if width > 1:
-            for at in range(start + _COLUMNS, end, row):
-                standings += answer[at : at + 2 * width]
-        yield GroupOutcome(list(map(bool, allowed)), level, remaining, reset_ms, retry_after_ms, flags, standings=standings)
-        start = end

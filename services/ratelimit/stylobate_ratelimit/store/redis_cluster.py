@@ -7,17 +7,21 @@ from typing import NamedTuple
 from zlib import crc32
 
 from stylobate.bounded_dict import BoundedDict
+from stylobate.clients.limit_rows import ALLOWED, FIXED, REFUSED
 from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
 from stylobate.redis import RedisManager, spread_tags
 from stylobate.telemetry import counter
 
-from stylobate_ratelimit.model import Algorithm, CheckGroup, GroupOutcome, LevelSet, Limit
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import Algorithm, CheckGroup, LevelSet, Limit
 from stylobate_ratelimit.store.redis import Charge, RedisLimitStore
 
 TAGS = spread_tags("limits", 8)
 """Each counts in a slot of its own. Another number of them would begin every count anew."""
 _MOST_KEPT = 4096
+_Row = list[int]
+"""See :mod:`stylobate.clients.limit_rows`."""
 _log = get_logger("app")
 _not_given_back = counter("ratelimit_charges_not_given_back", "Charges of refused checks whose master did not answer.")
 
@@ -43,28 +47,34 @@ class RedisClusterLimitStore:
         self._parts: BoundedDict[tuple[LevelSet, tuple[int, ...]], LevelSet] = BoundedDict(_MOST_KEPT)
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
-        outcomes, back = await self._charge(groups)
-        if not back:
-            return outcomes
+        found, back = await self._charge(groups)
+        if back:
+            await self._charge_again(groups, found, back)
+        return [*map(GroupOutcome.of, found)]
+
+    async def _charge_again(
+        self, groups: Sequence[CheckGroup], found: list[list[_Row]], back: dict[tuple[int, int], list[Charge]]
+    ) -> None:
+        """Decide again what was refused for the sake of charges that are gone now."""
         given = {(charge.tenant, charge.limit.name, charge.subject) for charges in back.values() for charge in charges}
-        contested = [_contested(group, outcome, given) for group, outcome in zip(groups, outcomes, strict=True)]
-        if any(contested):  # they were refused for the sake of charges that are gone now
-            some = [number for number, checks in enumerate(contested) if checks]
+        contested = [_contested(group, rows, given) for group, rows in zip(groups, found, strict=True)]
+        some = [number for number, checks in enumerate(contested) if checks]
+        if some:
             parts = [groups[number].without(set(range(len(groups[number]))) - contested[number]) for number in some]
             for number, fresh in zip(some, (await self._charge(parts))[0], strict=True):
-                _replace(outcomes[number], sorted(contested[number]), fresh, len(groups[number].levels))
-        return outcomes
+                for check, row in zip(sorted(contested[number]), fresh, strict=True):
+                    found[number][check] = row
 
-    async def _charge(self, groups: Sequence[CheckGroup]) -> tuple[list[GroupOutcome], dict[tuple[int, int], list[Charge]]]:
-        """Charge behind all tags at once; return what became of it, and what was given back, by tag and moment."""
+    async def _charge(self, groups: Sequence[CheckGroup]) -> tuple[list[list[_Row]], dict[tuple[int, int], list[Charge]]]:
+        """Charge behind all tags at once; return the rows of each group, and what was given back, by tag and moment."""
         lanes = self._split(groups)
         parts = {lane: [self._part(groups[piece.group], piece) for piece in pieces] for lane, pieces in lanes.items()}
         answers = await asyncio.gather(*(self._lanes[lane].charge_at(part) for lane, part in parts.items()))
         found: list[dict[int, list[_Told]]] = [{} for _ in groups]
         for (lane, pieces), (outcomes, at) in zip(lanes.items(), answers, strict=True):
             for piece, outcome in zip(pieces, outcomes, strict=True):
-                for row, check in enumerate(piece.checks):
-                    found[piece.group].setdefault(check, []).append(_Told(lane, at, piece.levels, outcome, row))
+                for row, check in zip(outcome.split(), piece.checks, strict=True):
+                    found[piece.group].setdefault(check, []).append(_Told(lane, at, piece.levels, row))
         back: dict[tuple[int, int], list[Charge]] = {}
         merged = [_merged(group, told, back) for group, told in zip(groups, found, strict=True)]
         if back:
@@ -130,78 +140,42 @@ class _Told(NamedTuple):
     at: int
     levels: tuple[int, ...]
     """Of the check, those that stand there."""
-    outcome: GroupOutcome
-    row: int
-    """The check's number in it."""
+    row: _Row
 
     @property
     def is_allowed(self) -> bool:
         """Whether none of these levels refuses."""
-        return self.outcome.allowed[self.row]
+        return self.row[0] == ALLOWED
 
     @property
     def flags(self) -> int:
         """Of these levels."""
-        return self.outcome.flags[self.row]
+        return self.row[5]
 
     def standings(self) -> Iterator[tuple[int, int, int, bool]]:
         """Give for each level its number in the check, what is left, the milliseconds until it is full, and if it was charged."""
-        outcome, row, width = self.outcome, self.row, len(self.levels)
+        row = self.row
         for at, level in enumerate(self.levels):
-            start = 2 * (row * width + at)
-            left, full = outcome.standings[start : start + 2] if width > 1 else (outcome.remaining[row], outcome.reset_ms[row])
-            yield level, left, full, self.is_allowed and not outcome.flags[row] >> 2 * at & 1
+            start = FIXED + 2 * at if len(self.levels) > 1 else 2
+            yield level, row[start], row[start + 1], self.is_allowed and not self.flags >> 2 * at & 1
 
 
-def _merged(group: CheckGroup, found: dict[int, list[_Told]], back: dict[tuple[int, int], list[Charge]]) -> GroupOutcome:
-    """Make one outcome of what was said of each check; what is to be given back is put into ``back``, by tag and moment."""
-    whole = GroupOutcome([], [], [], [], [], [])
-    columns = (whole.allowed, whole.level, whole.remaining, whole.reset_ms, whole.retry_after_ms, whole.flags)
-    standings: list[int] = []
-    for check in range(len(group)):
-        told = found[check]
-        row = _alone(told[0]) if len(told) == 1 else _together(group, check, told, back)
-        for column, value in zip(columns, row[:6], strict=True):
-            column.append(value)  # type: ignore[attr-defined]
-        standings += row[6]
-    whole.standings = standings if len(group.levels) > 1 else []
-    return whole
+def _merged(group: CheckGroup, found: dict[int, list[_Told]], back: dict[tuple[int, int], list[Charge]]) -> list[_Row]:
+    """Make one row of what was said of each check; what is to be given back is put into ``back``, by tag and moment."""
+    some = [found[check] for check in range(len(group))]
+    return [told[0].row if len(told) == 1 else _together(group, check, told, back) for check, told in enumerate(some)]
 
 
-def _contested(group: CheckGroup, outcome: GroupOutcome, given: set[tuple[str, str, str]]) -> set[int]:
+def _contested(group: CheckGroup, rows: Sequence[_Row], given: set[tuple[str, str, str]]) -> set[int]:
     """Return the checks that were refused at a count of which something was given back since, where no refusal is counted."""
     levels, width = group.levels, len(group.levels)
     return {
         check
-        for check, is_allowed in enumerate(outcome.allowed)
-        if not is_allowed
-        and levels.limits[level := outcome.level[check]].ban is None
+        for check, row in enumerate(rows)
+        if row[0] != ALLOWED
+        and levels.limits[level := row[1]].ban is None
         and (levels.tenants[level], levels.limits[level].name, group.subjects[check * width + level]) in given
     }
-
-
-def _replace(whole: GroupOutcome, checks: Sequence[int], fresh: GroupOutcome, width: int) -> None:
-    """Put outcomes of some checks in the place of those that there are."""
-    columns = ("allowed", "level", "remaining", "reset_ms", "retry_after_ms", "flags")
-    for row, check in enumerate(checks):
-        for column in columns:
-            getattr(whole, column)[check] = getattr(fresh, column)[row]
-        if width > 1:
-            start = 2 * check * width
-            whole.standings[start : start + 2 * width] = fresh.standings[2 * row * width : 2 * (row + 1) * width]  # type: ignore[index]
-
-
-_Row = tuple[bool, int, int, int, int, int, Sequence[int]]
-"""Allowed, level, remaining, reset, retry after, flags, standings."""
-
-
-def _alone(told: _Told) -> _Row:
-    """Return what was said of a check of which all stands behind one tag."""
-    outcome, row, width = told.outcome, told.row, 2 * len(told.levels)
-    columns = (outcome.level, outcome.remaining, outcome.reset_ms, outcome.retry_after_ms, outcome.flags)
-    level, remaining, reset_ms, retry_after_ms, flags = (column[row] for column in columns)
-    standings = outcome.standings[row * width : (row + 1) * width]
-    return told.is_allowed, level, remaining, reset_ms, retry_after_ms, flags, standings
 
 
 def _together(group: CheckGroup, check: int, told: Sequence[_Told], back: dict[tuple[int, int], list[Charge]]) -> _Row:
@@ -222,12 +196,12 @@ def _together(group: CheckGroup, check: int, told: Sequence[_Told], back: dict[t
             flag = one.flags >> 2 * at & 3
             flags |= (flag & 2 if refused and one.is_allowed else flag) << 2 * level  # no shadow refuses what is refused anyway
     if refused:
-        worst = max(refused, key=lambda one: one.outcome.retry_after_ms[one.row])
-        _, level, remaining, reset_ms, retry_after_ms, _, _ = _alone(worst)
-        return False, worst.levels[level], remaining, reset_ms, retry_after_ms, flags, standings
+        worst = max(refused, key=lambda one: one.row[4])
+        _, level, remaining, reset_ms, retry_after_ms = worst.row[:5]
+        return [REFUSED, worst.levels[level], remaining, reset_ms, retry_after_ms, flags, *standings]
     strict = [level for level, limit in enumerate(levels.limits) if not limit.is_shadow] or [0]
     tight = min(strict, key=lambda level: standings[2 * level])
-    return True, tight, standings[2 * tight], standings[2 * tight + 1], 0, flags, standings
+    return [ALLOWED, tight, standings[2 * tight], standings[2 * tight + 1], 0, flags, *standings]
 
 
 def lane_of(subject: str) -> int:

@@ -220,10 +220,13 @@ class Group(_message.Message):
     COSTS_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     KNOWN_POLICIES_FIELD_NUMBER: _builtins.int
+    READS_ROWS_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """The tenant of all subjects; empty: `default`. One call carries the checks of many callers, so it stands here."""
     known_policies: _builtins.int
     """The digest of the policies that the caller was last told for these levels; while it holds they are not told again. 0: none."""
+    reads_rows: _builtins.bool
+    """Whether the caller reads `rows`."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___Level]:
         """The k levels, outermost first."""
@@ -244,10 +247,11 @@ class Group(_message.Message):
         costs: _abc.Iterable[_builtins.int] | None = ...,
         tenant: _builtins.str = ...,
         known_policies: _builtins.int = ...,
+        reads_rows: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "known_policies", b"known_policies", "levels", b"levels", "subjects", b"subjects", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs", "known_policies", b"known_policies", "levels", b"levels", "reads_rows", b"reads_rows", "subjects", b"subjects", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -292,8 +296,14 @@ class GroupOutcome(_message.Message):
     POLICIES_DIGEST_FIELD_NUMBER: _builtins.int
     STANDINGS_FIELD_NUMBER: _builtins.int
     BANNED_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
     policies_digest: _builtins.int
     """The digest of these policies; the same in every process."""
+    rows: _builtins.bytes
+    """In place of all columns, to a caller that reads it: for each check in turn a row of numbers, all of them in one MessagePack array.
+    A row is how it ended (0 refused, 1 allowed, 2 refused because a subject is banned), then `level`, `remaining`, `reset_ms`,
+    `retry_after_ms`, a number for the service itself, and where there are several levels the check's `standings`.
+    """
     @_builtins.property
     def allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """Whether the check passed and was charged."""
@@ -344,10 +354,11 @@ class GroupOutcome(_message.Message):
         policies_digest: _builtins.int = ...,
         standings: _abc.Iterable[_builtins.int] | None = ...,
         banned: _abc.Iterable[_builtins.bool] | None = ...,
+        rows: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "banned", b"banned", "level", b"level", "policies", b"policies", "policies_digest", b"policies_digest", "remaining", b"remaining", "reset_ms", b"reset_ms", "retry_after_ms", b"retry_after_ms", "standings", b"standings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "banned", b"banned", "level", b"level", "policies", b"policies", "policies_digest", b"policies_digest", "remaining", b"remaining", "reset_ms", b"reset_ms", "retry_after_ms", b"retry_after_ms", "rows", b"rows", "standings", b"standings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
