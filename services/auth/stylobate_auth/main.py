@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
 from stylobate.api.auth.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from stylobate.api.auth.v1.account_key_service_pb2_grpc import add_AccountKeyServiceServicer_to_server
@@ -23,19 +24,14 @@ from stylobate.api.auth.v1.user_export_service_pb2_grpc import add_UserExportSer
 from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from stylobate.app.key_encryption import key_encryption
 from stylobate.app.manager import AppManager
-from stylobate.audit.postgres import PostgresAuditChain, PostgresAuditStore
+from stylobate.app.storage import MongoStorage, PostgresStorage, Storage
 from stylobate.clients.limits import LimitsClient
-from stylobate.database import DatabaseManager
 from stylobate.declarations.model import ModuleDeclaration
 from stylobate.encryption import SecretKeyEncryption
-from stylobate.encryption.postgres import PostgresDataKeyStore
 from stylobate.idempotency import Idempotency, Keeping
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.identity.access_token import ISSUER
 from stylobate.leases import LeaseManager
-from stylobate.leases.postgres import PostgresLeaseStore
 from stylobate.outbox import Relay
-from stylobate.outbox.postgres import PostgresEventLog, PostgresNumbering, PostgresOutbox
 from stylobate.resilience import prune_forever, wait_for_dependency
 from stylobate.value_kinds import OnUnreachable
 
@@ -43,6 +39,7 @@ from stylobate_auth.access_manager import AccessManager
 from stylobate_auth.account_key_servicer import AccountKeyServicer
 from stylobate_auth.account_manager import AccountManager
 from stylobate_auth.account_reencryptor import AccountReencryptor
+from stylobate_auth.account_sealing import AccountSealing
 from stylobate_auth.account_sealing_keys import open_account_sealing
 from stylobate_auth.api_key_manager import ApiKeyManager
 from stylobate_auth.breached_passwords import BreachedPasswords
@@ -101,27 +98,22 @@ from stylobate_auth.user_exporter import UserExporter
 from stylobate_auth.user_manager import UserManager
 from stylobate_auth.user_servicer import UserServicer
 
+if TYPE_CHECKING:
+    from stylobate_auth.store.mongodb import MongoAuthStore
+
+Store = Union[PostgresAuthStore, "MongoAuthStore"]
+
 
 async def build(app: AppManager, settings: AuthSettings) -> None:
     """Put the service together."""
-    database = await app.database()
-    leases = LeaseManager(PostgresLeaseStore(database), app.node)
-    audit = await app.audit_trail(PostgresAuditStore(database), PostgresAuditChain(database, app.name), leases)
-    ledger = PostgresIdempotencyLedger(database)
-    keeping = Keeping(hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest())
-    idempotency = Idempotency(ledger, _now, keeping=keeping)
-    relay = _relay(app, settings, database, leases)
+    storage = await app.storage()
+    leases = LeaseManager(storage.leases(), app.node)
+    relay = _relay(app, settings, storage, leases)
     mail_is_due = asyncio.Event()
-    sealing = await open_account_sealing(app, settings, PostgresDataKeyStore(database))
-    store = PostgresAuthStore(
-        database,
-        PostgresOutbox(app.name),
-        audit,
-        ledger,
-        on_events=relay.wake,
-        on_mails=mail_is_due.set,
-        sealing=sealing,
-    )
+    sealing = await open_account_sealing(app, settings, storage.data_keys())
+    store = await _store(app, storage, leases, sealing=sealing, on_events=relay.wake, on_mails=mail_is_due.set)
+    keeping = Keeping(hashlib.sha256(b"idempotency\0" + settings.signing_key.encode()).digest())
+    idempotency = Idempotency(storage.idempotency(), _now, keeping=keeping)
     hasher = await app.enter(
         PasswordHasher.open(
             memory_kib=settings.argon2_memory_kib,
@@ -242,7 +234,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         passwords,
         sessions,
         limits=limits,
-        sources=_export_sources(app, database),
+        sources=_export_sources(app, storage),
         directory=UserDirectory(store, access),
         fresh=settings.fresh_login,
         idempotency=idempotency,
@@ -255,12 +247,49 @@ def _audiences(settings: AuthSettings) -> list[str]:
     return [settings.public_url, f"{settings.public_url}/oauth2/token"] if settings.public_url else [ISSUER]
 
 
-def _relay(app: AppManager, settings: AuthSettings, database: DatabaseManager, leases: LeaseManager) -> Relay:
+async def _store(
+    app: AppManager,
+    storage: Storage,
+    leases: LeaseManager,
+    *,
+    sealing: AccountSealing,
+    on_events: Callable[[], None],
+    on_mails: Callable[[], None],
+) -> "Store":
+    """Return the store in the service's database, of whichever kind that is, with the audit trail beside it."""
+    match storage:
+        case PostgresStorage():
+            trail = await app.audit_trail(storage.audit(), storage.audit_chain(app.name), leases)
+            return PostgresAuthStore(
+                storage.database,
+                storage.outbox(app.name),
+                trail,
+                storage.idempotency(),
+                sealing=sealing,
+                on_events=on_events,
+                on_mails=on_mails,
+            )
+        case MongoStorage():
+            from stylobate_auth.store.mongodb import MongoAuthStore  # noqa: PLC0415  its driver is for whoever has such a database
+
+            mongo_trail = await app.audit_trail(storage.audit(), storage.audit_chain(app.name), leases)
+            return MongoAuthStore(
+                storage.database,
+                storage.outbox(app.name),
+                mongo_trail,
+                storage.idempotency(),
+                sealing=sealing,
+                on_events=on_events,
+                on_mails=on_mails,
+            )
+
+
+def _relay(app: AppManager, settings: AuthSettings, storage: Storage, leases: LeaseManager) -> Relay:
     """Return what numbers the service's events, watched by its health."""
-    log = PostgresEventLog(database, app.name)
+    log = storage.event_log(app.name)
     relay = Relay(
         log,
-        PostgresNumbering(database, app.name),
+        storage.numbering(app.name),
         leases,
         app.redis,
         retention=settings.event_retention,
@@ -279,7 +308,7 @@ async def _limits(app: AppManager, settings: AuthSettings) -> LoginLimits:
 async def _signing_keys(
     app: AppManager,
     settings: AuthSettings,
-    store: PostgresAuthStore,
+    store: "Store",
     *,
     access: AccessManager,
     idempotency: Idempotency,
@@ -310,21 +339,21 @@ async def _signing_keys(
     return keys
 
 
-def _failed_logins(app: AppManager, store: PostgresAuthStore) -> FailedLoginManager:
+def _failed_logins(app: AppManager, store: "Store") -> FailedLoginManager:
     failures = FailedLoginManager(store, _now)
     app.task("failed-logins", failures.run)
     return failures
 
 
-def _export_sources(app: AppManager, database: DatabaseManager) -> ExportSources:
+def _export_sources(app: AppManager, storage: Storage) -> ExportSources:
     channels = {other: app.channel(other) for other in ("state", "actions", "ratelimit")}
-    return ExportSources(channels, PostgresAuditStore(database), [*app.declarations.namespaces])
+    return ExportSources(channels, storage.audit(), [*app.declarations.namespaces])
 
 
 def _serve_first_admin(
     app: AppManager,
     settings: AuthSettings,
-    store: PostgresAuthStore,
+    store: "Store",
     accounts: AccountManager,
     *,
     limits: LoginLimits,
@@ -335,7 +364,7 @@ def _serve_first_admin(
     app.servicer(add_FirstAdminServiceServicer_to_server, FirstAdminServicer(manager, idempotency))
 
 
-def _serve_access(app: AppManager, store: PostgresAuthStore, access: AccessManager, idempotency: Idempotency) -> None:
+def _serve_access(app: AppManager, store: "Store", access: AccessManager, idempotency: Idempotency) -> None:
     """Serve decisions, and the roles and grants that they are made by, which end when their time is over."""
     roles = RoleManager(store, access, clock=_now)
     grants = GrantManager(store, access, namespaces=app.declarations.namespaces, clock=_now)
@@ -348,7 +377,7 @@ def _serve_access(app: AppManager, store: PostgresAuthStore, access: AccessManag
 
 def _serve_users(
     app: AppManager,
-    store: PostgresAuthStore,
+    store: "Store",
     users: UserManager,
     passwords: PasswordManager,
     sessions: SessionManager,
@@ -382,9 +411,7 @@ def _transport(app: AppManager, settings: AuthSettings) -> MailTransport:
     return transport
 
 
-def _sender(
-    app: AppManager, settings: AuthSettings, store: PostgresAuthStore, tokens: MailTokens, due: asyncio.Event
-) -> MailSender:
+def _sender(app: AppManager, settings: AuthSettings, store: "Store", tokens: MailTokens, due: asyncio.Event) -> MailSender:
     """Return what sends mail: to the server, in development without one into a folder."""
     return MailSender(
         store,

@@ -49,9 +49,9 @@ from stylobate_auth.user_exporter import UserExporter
 from stylobate_auth.user_manager import UserManager
 
 from .memory_store import MemoryAuthStore, MemorySessionCopies
-from .stores import bench, memory, postgres
+from .stores import bench, durable, memory, mongodb, postgres
 
-__all__ = ["bench", "memory", "postgres"]
+__all__ = ["bench", "durable", "memory", "mongodb", "postgres"]
 
 PASSWORD = "correct horse battery staple"
 GRACE = timedelta(seconds=5)

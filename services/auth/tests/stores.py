@@ -1,5 +1,6 @@
 """Every store of auth, each as two processes have it, and what tests put into them."""
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,13 +8,18 @@ from typing import Any
 
 import pytest
 from stylobate.audit import AuditRecord, AuditTrail
+from stylobate.audit.mongodb import MongoAuditStore
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import MigrationSet
+from stylobate.database.mongodb import MongoManager
 from stylobate.encryption import DataKeys, SecretKeyEncryption
+from stylobate.encryption.mongodb import MongoDataKeyStore
 from stylobate.encryption.postgres import PostgresDataKeyStore
+from stylobate.idempotency.mongodb import MongoIdempotencyLedger
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.ids import new_id
 from stylobate.outbox import Event
+from stylobate.outbox.mongodb import MongoOutbox
 from stylobate.outbox.postgres import PostgresOutbox
 from stylobate_auth.account_sealing import AccountSealing
 from stylobate_auth.model import (
@@ -24,6 +30,7 @@ from stylobate_auth.model import (
     Session,
 )
 from stylobate_auth.refresh_token import RefreshToken, Rotation
+from stylobate_auth.store.mongodb import MongoAuthStore
 from stylobate_auth.store.postgres import PostgresAuthStore
 
 from .memory_store import MemoryAuthStore
@@ -40,8 +47,8 @@ SETS = (
 
 def sealing(database: Any, **changes: Any) -> AccountSealing:
     """Return what seals accounts in a database, as each process of auth has it."""
-    keys = DataKeys(PostgresDataKeyStore(database), SecretKeyEncryption("s" * 40, purpose="test"))
-    return AccountSealing(keys, **changes)
+    kept = MongoDataKeyStore(database) if isinstance(database, MongoManager) else PostgresDataKeyStore(database)
+    return AccountSealing(DataKeys(kept, SecretKeyEncryption("s" * 40, purpose="test")), **changes)
 
 
 class MemoryStores:
@@ -62,38 +69,65 @@ class MemoryStores:
         return [record.action for record in self.store.records]
 
 
-class PostgresStores:
-    """The PostgreSQL store twice, on connections of its own each."""
+class _Stores:
+    """A store of a database twice, on connections of its own each."""
 
-    def __init__(self, databases: list[Any], trails: list[AuditTrail]) -> None:
-        self._database = databases[0]
+    def __init__(self, databases: list[Any], trails: list[AuditTrail[Any]]) -> None:
+        self.database = databases[0]
         self.wakes = 0
+        self._trail = trails[0]
         self.store, self.other = (
-            PostgresAuthStore(
-                database,
-                PostgresOutbox("auth"),
-                trail,
-                PostgresIdempotencyLedger(database),
-                on_events=self._wake,
-                sealing=sealing(database),
-            )
+            self._made(database, trail, on_events=self._wake, sealing=sealing(database))
             for database, trail in zip(databases, trails, strict=True)
         )
+
+    def with_sealing(self, found: AccountSealing) -> Any:
+        """Return the store as a process with another setting has it."""
+        return self._made(self.database, self._trail, sealing=found)
+
+    def _made(self, database: Any, trail: AuditTrail[Any], **options: Any) -> Any:
+        raise NotImplementedError
 
     def _wake(self) -> None:
         self.wakes += 1
 
+
+class PostgresStores(_Stores):
+    """Those in PostgreSQL."""
+
+    def _made(self, database: Any, trail: AuditTrail[Any], **options: Any) -> Any:
+        return PostgresAuthStore(database, PostgresOutbox("auth"), trail, PostgresIdempotencyLedger(database), **options)
+
     async def events(self) -> list[str]:
         """Return the types of the events, in order."""
-        return [row["type"] for row in await self._database.fetch("select type from outbox_event order by seq")]
+        return [row["type"] for row in await self.database.fetch("select type from outbox_event order by seq")]
 
     async def rows(self, query: str) -> list[Any]:
         """Return what a query finds."""
-        return list(await self._database.fetch(query))
+        return list(await self.database.fetch(query))
 
     async def records(self) -> list[str]:
         """Return the actions of the audit records, in order."""
-        return [row["action"] for row in await self._database.fetch("select action from audit_record order by time, id")]
+        return [row["action"] for row in await self.database.fetch("select action from audit_record order by time, id")]
+
+
+class MongoStores(_Stores):
+    """Those in MongoDB."""
+
+    def _made(self, database: Any, trail: AuditTrail[Any], **options: Any) -> Any:
+        return MongoAuthStore(database, MongoOutbox("auth"), trail, MongoIdempotencyLedger(database), **options)
+
+    def migration(self) -> list[dict[str, Any]]:
+        """Return the commands of auth's migrations."""
+        return [command for file in sorted((SETS[-1].folder / "mongodb").iterdir()) for command in json.loads(file.read_text())]
+
+    async def events(self) -> list[str]:
+        """Return the types of the events, in order."""
+        return [event["type"] for event in await self.database.find("outbox_event", {}, sort=[("_id", 1)])]
+
+    async def records(self) -> list[str]:
+        """Return the actions of the audit records, in order."""
+        return [record["action"] for record in await self.database.find("audit_record", {}, sort=[("time", 1), ("_id", 1)])]
 
 
 @pytest.fixture
@@ -113,7 +147,24 @@ async def postgres(database_for: Any) -> AsyncIterator[PostgresStores]:
         yield PostgresStores(databases, [first, second])
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture
+async def mongodb(mongo_for: Any) -> AsyncIterator[MongoStores]:
+    """Return the MongoDB store."""
+    databases = [await mongo_for("auth", *SETS) for _ in range(2)]
+    async with (
+        AuditTrail.open(MongoAuditStore(databases[0]), "auth") as first,
+        AuditTrail.open(MongoAuditStore(databases[1]), "auth") as second,
+    ):
+        yield MongoStores(databases, [first, second])
+
+
+@pytest.fixture(params=["postgres", "mongodb"])
+def durable(request: pytest.FixtureRequest) -> Any:
+    """Return the store in each database."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["memory", "postgres", "mongodb"])
 def bench(request: pytest.FixtureRequest) -> Any:
     """Return a store with its other process's view, its events and its records."""
     return request.getfixturevalue(request.param)

@@ -4,46 +4,31 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from stylobate.audit import AuditTrail
-from stylobate.audit.postgres import PostgresAuditStore
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
+from stylobate.database.mongodb import MongoManager
 from stylobate.ids import new_id
-from stylobate.outbox.postgres import PostgresOutbox
 from stylobate_auth.account_input import check_address, check_name
 from stylobate_auth.account_reencryptor import AccountReencryptor
-from stylobate_auth.account_sealing import NO_SEALING, PURPOSE, AccountSealing
+from stylobate_auth.account_sealing import NO_SEALING, PURPOSE
 from stylobate_auth.errors import AccountUnreadableError, EmailTakenError
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import NewMail
-from stylobate_auth.store.postgres import PostgresAuthStore
 from stylobate_auth.user import UserQuery
 
-from .stores import NOW, SETS, add_account, new_account, sealing
+from .stores import NOW, add_account, new_account, sealing
 
 ADDRESSES = ("ada@example.com", "new@example.com")
 
 
 @pytest.fixture
-async def database(database_for: Any) -> Any:
-    """Give a migrated database."""
-    return await database_for("auth", *SETS)
+def database(durable: Any) -> Any:
+    """Give the database itself."""
+    return durable.database
 
 
 @pytest.fixture
-async def trail(database: Any) -> Any:
-    """Give an audit trail."""
-    async with AuditTrail.open(PostgresAuditStore(database), "auth") as found:
-        yield found
-
-
-@pytest.fixture
-def store_with(database: Any, trail: Any) -> Any:
+def store_with(durable: Any) -> Any:
     """Give what makes a store, as a process with some setting has it."""
-
-    def store(found: AccountSealing) -> PostgresAuthStore:
-        return PostgresAuthStore(database, PostgresOutbox("auth"), trail, PostgresIdempotencyLedger(database), sealing=found)
-
-    return store
+    return durable.with_sealing
 
 
 @pytest.fixture
@@ -53,10 +38,29 @@ def store(database: Any, store_with: Any) -> Any:
 
 
 async def kept(database: Any) -> str:
-    """Return every row of every table of auth."""
+    """Return all that a database of auth has."""
+    if isinstance(database, MongoManager):
+        collections = await database.command({"listCollections": 1, "filter": {"type": "collection"}, "nameOnly": True})
+        names = [one["name"] for one in collections["cursor"]["firstBatch"]]
+        return "\n".join([str(document) for name in names for document in await database.find(name, {})])
     tables = await database.fetch("select tablename from pg_tables where schemaname = current_schema()")
     rows = [await database.fetch(f'select t::text from "{table}" t') for (table,) in tables]
     return "\n".join(row[0] or "" for found in rows for row in found)
+
+
+async def stored(database: Any, account_id: str, member: str) -> str:
+    """Return what stands in an account's row."""
+    if isinstance(database, MongoManager):
+        return str((await database.find_one("account", {"_id": account_id}))[member])
+    return str(await database.fetchval(f"select {member} from account where id = $1", account_id))
+
+
+async def store_as(database: Any, account_id: str, member: str, text: str) -> None:
+    """Put something else there."""
+    if isinstance(database, MongoManager):
+        await database.update_one("account", {"_id": account_id}, {"$set": {member: text}})
+    else:
+        await database.execute(f"update account set {member} = $2 where id = $1", account_id, text)
 
 
 async def test_the_database_has_no_address_and_no_name(database: Any, store: Any) -> None:
@@ -105,10 +109,9 @@ async def test_an_address_is_taken_once(database: Any, store_with: Any, was_seal
 async def test_swapped_addresses_are_refused_and_harm_nobody_else(database: Any, store: Any) -> None:
     """Nor does a name stand in for an address."""
     ada, bob, eve = [await add_account(store, new_account(f"{name}@example.com")) for name in ("ada", "bob", "eve")]
-    await database.execute(
-        "update account a set email = b.email from account b where a.id = any($1) and b.id = any($1) and a.id <> b.id",
-        [ada.id, bob.id],
-    )
+    emails = [await stored(database, account.id, "email") for account in (bob, ada)]
+    for account, email in zip((ada, bob), emails, strict=True):
+        await store_as(database, account.id, "email", email)
     for account in (ada, bob):
         with pytest.raises(AccountUnreadableError):
             await store.user("default", account.id)
@@ -116,7 +119,7 @@ async def test_swapped_addresses_are_refused_and_harm_nobody_else(database: Any,
             await store.credentials("default", account.email, "", NOW)
     assert (await store.user("default", eve.id)).email == "eve@example.com"
     assert [user.email for user in await store.users("default", UserQuery(), None, 9)] == ["", "", "eve@example.com"]
-    await database.execute("update account set email = display_name where id = $1", eve.id)
+    await store_as(database, eve.id, "email", await stored(database, eve.id, "display_name"))
     with pytest.raises(AccountUnreadableError):
         await store.user("default", eve.id)
 
@@ -131,7 +134,7 @@ async def test_without_a_key_nothing_is_opened(store: Any, store_with: Any) -> N
 async def test_a_name_that_was_cut_off_stops_nobody_from_being_encrypted_anew(database: Any, store: Any) -> None:
     """The account is named; the others go on."""
     ada, bob = [await add_account(store, new_account(f"{name}@example.com")) for name in ("ada", "bob")]
-    await database.execute("update account set display_name = 'sealed.1.ab' where id = $1", ada.id)
+    await store_as(database, ada.id, "display_name", "sealed.1.ab")
     found = sealing(database)
     await found.keys.rotate(PURPOSE)
     step = await AccountReencryptor(store, found).step("")

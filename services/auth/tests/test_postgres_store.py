@@ -144,16 +144,6 @@ async def _add(store: Any, email: str = "new@example.com") -> None:
         await transaction.add_account(_account(email))
 
 
-async def test_a_kind_of_a_newer_release_is_passed_on(store: Any) -> None:
-    """What another release revokes is told as it is, not dropped, and stops nothing."""
-    newer = Revocation("default", 17, "something", NOW + timedelta(hours=1))
-    async with store.transaction() as transaction:
-        await transaction.revoke(newer)
-        await transaction.revoke(Revocation("default", RevocationKind.KEY, "key-1", NOW + timedelta(hours=1)))
-    page = await store.revocations(None)
-    assert {(entry.kind, entry.id) for entry in page.entries} == {(17, "something"), (4, "key-1")}
-
-
 LOCAL = st.text(st.sampled_from("abzABZéÉß\u017fİ\u0131Σς\u212a0.9"), min_size=1, max_size=12).filter(
     lambda text: ".." not in text and text.strip(".") == text
 )

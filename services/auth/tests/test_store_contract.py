@@ -20,7 +20,7 @@ from stylobate_auth.model import (
     SessionEnd,
 )
 
-from .stores import NOW, PostgresStores, add_account, new_account, new_session, open_session, refresh_token, register
+from .stores import NOW, add_account, new_account, new_session, open_session, refresh_token, register
 
 
 async def test_an_account_is_found_by_id_and_address(bench: Any) -> None:
@@ -250,14 +250,14 @@ async def test_a_password_and_an_address_are_replaced_and_proven(bench: Any) -> 
     assert not (await bench.other.account("default", other.id)).email_verified
 
 
-async def test_the_relay_is_woken_for_events_only(postgres: PostgresStores) -> None:
+async def test_the_relay_is_woken_for_events_only(durable: Any) -> None:
     """A commit with an event wakes the relay, one without does not, and neither does one that failed."""
-    await add_account(postgres.store, new_account("first@example.com"))
+    await add_account(durable.store, new_account("first@example.com"))
     with pytest.raises(RuntimeError):
-        await register(postgres.store, new_account(), fail=True)
-    assert postgres.wakes == 0
-    await register(postgres.store, new_account(), fail=False)
-    assert postgres.wakes == 1
+        await register(durable.store, new_account(), fail=True)
+    assert durable.wakes == 0
+    await register(durable.store, new_account(), fail=False)
+    assert durable.wakes == 1
 
 
 async def test_a_note_is_written_soon(bench: Any) -> None:
@@ -286,3 +286,13 @@ async def test_an_answer_is_kept_with_the_change(bench: Any) -> None:
         await add_account("c@example.com", None)
     found = [await bench.store.credentials("default", f"{name}@example.com", "", NOW) is not None for name in "abc"]
     assert found == [False, True, False]
+
+
+async def test_a_kind_of_a_newer_release_is_passed_on(bench: Any) -> None:
+    """What another release revokes is told as it is, not dropped, and stops nothing."""
+    newer = Revocation("default", 17, "something", NOW + timedelta(hours=1))
+    async with bench.store.transaction() as transaction:
+        await transaction.revoke(newer)
+        await transaction.revoke(Revocation("default", RevocationKind.KEY, "key-1", NOW + timedelta(hours=1)))
+    page = await bench.store.revocations(None)
+    assert {(entry.kind, entry.id) for entry in page.entries} == {(17, "something"), (4, "key-1")}

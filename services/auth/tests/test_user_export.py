@@ -180,10 +180,10 @@ async def test_every_store_tells_what_it_keeps(bench: Any) -> None:
         assert [await bench.other.kept("default", nobody, part, "", 10) for part in PARTS] == [[]] * len(PARTS)
 
 
-async def test_stores_tell_the_same_members(memory: Any, postgres: Any) -> None:
+async def test_stores_tell_the_same_members(memory: Any, postgres: Any, mongodb: Any) -> None:
     """A document does not change with what it is read from."""
     told = []
-    for stores in (memory, postgres):
+    for stores in (memory, postgres, mongodb):
         person = await add_account(stores.store, new_account())
         await _key(stores.store, person.id)
         session = new_session(person)
@@ -191,7 +191,7 @@ async def test_stores_tell_the_same_members(memory: Any, postgres: Any) -> None:
             await transaction.open_session(session, refresh_token())
             await transaction.remember_place("default", person.id, "192.0.2.1", NOW)
         told.append({part: [list(row) for row in await stores.store.kept("default", person.id, part, "", 10)] for part in PARTS})
-    assert told[0] == told[1]
+    assert told[0] == told[1] == told[2]
 
 
 async def test_a_key_exports_nobody(auth: Auth) -> None:
@@ -203,12 +203,32 @@ async def test_a_key_exports_nobody(auth: Auth) -> None:
             await _read(asked)
 
 
+GIVEN_OUT = {"api_key", "login_place", "mail", "resource_grant", "session"}
+LEFT_OUT = {"failed_login": "counts of a minute", "refresh_token": "hashes", "user_deletion": "of who is gone"}
+
+
 async def test_no_table_about_accounts_is_forgotten(postgres: Any) -> None:
     """A new one belongs to an export, or here with the reason why it does not."""
     rows = await postgres.rows(
         "select table_name from information_schema.columns where table_schema = current_schema()"
         " and column_name in ('account_id', 'owner_id', 'subject', 'session_id') and table_name not like 'outbox%'"
     )
-    given_out = {"account_role", "api_key", "login_place", "mail", "resource_grant", "session"}
-    left_out = {"failed_login": "counts of a minute", "refresh_token": "hashes", "user_deletion": "of who is gone"}
-    assert {row["table_name"] for row in rows} == given_out | set(left_out)
+    assert {row["table_name"] for row in rows} == GIVEN_OUT | {"account_role"} | set(LEFT_OUT)
+
+
+async def test_no_collection_about_accounts_is_forgotten(mongodb: Any) -> None:
+    """The same on MongoDB, where the roles that an account holds stand in its own document."""
+    kept = {command["create"] for command in mongodb.migration() if "create" in command}
+    of_nobody = {
+        "access_change",
+        "access_state",
+        "client_assertion",
+        "first_admin_invitation",
+        "revocation",
+        "role",
+        "signing_key",
+        "token_issuer",
+        "turn",
+    }
+    left_out = {*LEFT_OUT, "spent_token"} - {"refresh_token"}
+    assert kept == GIVEN_OUT | left_out | of_nobody | {"account"}
