@@ -1,10 +1,11 @@
-"""Building and removing indexes in PostgreSQL, with builders that are killed and rivals that are not."""
+"""Building and removing indexes, with builders that are killed and rivals that are not."""
 
 import asyncio
 import json
 import sys
 from contextlib import AsyncExitStack
 
+from bson import Int64
 from stylobate.database import DatabaseManager
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.testing.until import until
@@ -63,19 +64,22 @@ async def _built(store):
         pass
 
 
-async def test_an_index_that_nobody_declares_is_removed(database_for):
+async def test_an_index_that_nobody_declares_is_removed(open_kept):
     """With its entries, after a while; declared again it is built anew, and writes go on all the while."""
-    database = await database_for("state", *MIGRATION_SETS)
-    store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
+    kept = await open_kept()
+    store = kept.store
     await store.declare([TOTAL, EMAIL])
     await store.write([order(key, total=1, email=key) for key in KEYS])
-    await database.execute("update state_index set declared_at = now() - interval '2 minutes'")
+    if isinstance(kept.database, DatabaseManager):
+        await kept.database.execute("update state_index set declared_at = now() - interval '2 minutes'")
+    else:
+        await kept.database.update_many("state_index", {}, {"$inc": {"declared_at": Int64(-120_000_000)}})
     await store.declare([TOTAL])
     assert await store.build(60)
     assert isinstance((await store.write([order("new", total=0, email="000")]))[0], Written)
     await built(store)
     assert [standing.index for standing in await store.indexes()] == [TOTAL]
-    assert await database.fetchval("select count(*) from state_entry") == COUNT + 1
+    assert await kept.count("state_entry") == COUNT + 1
     assert await found(store, EMAIL) is None
     await store.declare([EMAIL])
     await built(store)
