@@ -62,6 +62,8 @@ class Door:
         self._trace_ratio = trace_ratio
         self._loop = loop
         self._cors = cors
+        self.vary_line = b"" if cors is None else b"vary: Origin\r\n"
+        """What :func:`~stylobate_gateway.cors.vary` adds to the head of an answer to a read that has no such field."""
         self.compression = compression
         self._tells_time = tells_time
         self._granting = granting

@@ -52,9 +52,7 @@ class Express:
     def again(self, taken: Taken) -> Taken:
         """Return what is served of another request with the same head."""
         self.taken += 1
-        if not isinstance(taken, Reading):
-            return Exchange(taken.head)
-        return taken._replace(given=taken.given._replace(exchange=Exchange(taken.given.exchange.head)))
+        return taken.again() if isinstance(taken, Reading) else Exchange(taken.head)
 
     async def serve(self, taken: Taken, cycle: ExpressCycle, scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -87,8 +85,14 @@ class Express:
 
     async def _read(self, reading: Reading, cycle: ExpressCycle) -> None:
         found = await self._lane.answer(reading)
+        exchange, content = reading.given.exchange, found.content
+        if "vary" not in found.headers and (content is None or not self._door.packs(content)):
+            exchange.status = 304 if content is None else 200
+            own = "".join([f"{name}: {value}\r\n" for name, value in found.headers.items()]).encode("ascii")
+            await cycle.answer(_HEADS[exchange.status] + own + exchange.lines() + self._door.vary_line, content)
+            return
         fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in found.headers.items()]
-        await self._answer(reading.given.exchange, cycle, 304 if found.content is None else 200, fields, found.content)
+        await self._answer(exchange, cycle, 304 if content is None else 200, fields, content)
 
     async def _answer(self, exchange: Exchange, cycle: ExpressCycle, status: int, fields: Headers, content: bytes | None) -> None:
         """Send JSON, or nothing."""

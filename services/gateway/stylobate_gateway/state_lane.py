@@ -26,6 +26,12 @@ class Reading(NamedTuple):
     given: Preconditions
     is_cached: bool
 
+    def again(self) -> "Reading":
+        """Return the same read, asked for by another request with the same head."""
+        given = self.given
+        exchange = Exchange(given.exchange.head)
+        return Reading(Preconditions(given.namespace, given.key, given.match, given.none_match, exchange), self.is_cached)
+
 
 class StateLane:
     """Answers them as the route does."""

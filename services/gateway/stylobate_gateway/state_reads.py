@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import grpc.aio
@@ -58,13 +59,18 @@ class StateReads:
         return found
 
     async def _ask(self, namespace: str, key: str, consistency: state.Consistency.ValueType) -> state.GetStateResponse:
-        request = state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)], consistency=consistency)
         try:
-            response: state.GetStateResponse = await self._get_state(request)
+            response: state.GetStateResponse = await self._get_state(_request(namespace, key, consistency))
         except StylobateError as error:  # it stands in the path, not in a list
             place(error, lambda pointer: pointer.removeprefix("/keys/0"))
             raise
         return response
+
+
+@lru_cache(maxsize=4096)
+def _request(namespace: str, key: str, consistency: state.Consistency.ValueType) -> state.GetStateRequest:
+    """Return the question, which nobody changes: what is read is read again."""
+    return state.GetStateRequest(keys=[state.StateKey(namespace=namespace, key=key)], consistency=consistency)
 
 
 def place(error: StylobateError, placed: Callable[[str], str]) -> None:
