@@ -1,7 +1,8 @@
 """Members of JSON texts by their paths. What is not touched stays as it was, digit for digit."""
 
-from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import msgspec
 import orjson
@@ -80,25 +81,37 @@ def mapped(text: bytes, paths: Collection[Path], change: Callable[[Path, bytes],
 
     :param change: is given where something stands, and its JSON text; returns another one, None: it is to be left out.
     """
-    return _mapped(text, [(path, path) for path in paths], change)
+    return _mapped(text, _tree(tuple((path, path) for path in paths)), change)
 
 
-def _mapped(text: bytes, paths: Sequence[tuple[Path, Path]], change: Callable[[Path, bytes], bytes | None]) -> bytes:
-    """Do it.
+_Tree = dict[str, tuple[Path, Path, Any]]
+"""By the first name: what is left of one path behind it, that path as a whole, and the tree of all that go on there."""
+
+
+@lru_cache(1024)
+def _tree(paths: tuple[tuple[Path, Path], ...]) -> _Tree:
+    """Return paths by their first names.
 
     :param paths: each as it is from here on, and as a whole.
     """
-    if not paths or not is_object(text):
+    found: _Tree = {}
+    for name in dict.fromkeys(path[0] for path, _ in paths):
+        deeper = tuple((path[1:], whole) for path, whole in paths if path[0] == name)
+        rest, whole = deeper[0]
+        found[name] = rest, whole, _tree(deeper) if rest else None
+    return found
+
+
+def _mapped(text: bytes, tree: _Tree, change: Callable[[Path, bytes], bytes | None]) -> bytes:
+    if not tree or not is_object(text):
         return text
     members = _members(text)
     touched = False
-    for name in dict.fromkeys(path[0] for path, _ in paths):
+    for name, (rest, whole, deeper) in tree.items():
         raw = members.get(name)
         if raw is None:
             continue
         inner = bytes(raw)
-        deeper = [(path[1:], whole) for path, whole in paths if path[0] == name]
-        rest, whole = deeper[0]
         if rest and is_object(inner):
             made: bytes | None = _mapped(inner, deeper, change)
         elif rest and inner.strip() == _NULL:

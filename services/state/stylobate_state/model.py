@@ -96,6 +96,25 @@ class StateRecord:
     is_forgotten: bool = False
     """Whether these went with their owner's account."""
 
+    def opened(self, data: bytes, unreadable: tuple[Path, ...], *, is_forgotten: bool) -> "StateRecord":
+        """Return it with its fields opened: what ``dataclasses.replace`` does, at a fifth of its cost."""
+        return StateRecord(
+            self.key,
+            self.version,
+            self.status,
+            data,
+            self.owner,
+            self.created_at,
+            self.updated_at,
+            self.first_version,
+            self.is_deleted,
+            self.timers,
+            self.schema_version,
+            self.is_other_schema,
+            unreadable,
+            is_forgotten,
+        )
+
 
 class Origin(msgspec.Struct, frozen=True, omit_defaults=True):
     """What led to a change, as its event may tell. What is empty is left out there."""

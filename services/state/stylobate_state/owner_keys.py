@@ -76,15 +76,15 @@ class OwnerKeys:
             return None
         return await self.current(known.kept.purpose, known.kept.tenant, known.kept.owner)
 
-    def opened(self, text: str, about: bytes, at: float) -> bytes | None:
-        """Return what was sealed; None: its key is not at hand.
-
-        :param at: monotonic; keys that had to be looked at since are not used. Raises SealedInvalidError.
-        """
+    def is_at_hand(self, text: str, at: float) -> bool:
+        """Return whether the key of a sealed value is at hand, at a time (monotonic). Raises SealedInvalidError."""
         known = self._known.get(key_id_of(text))
-        if known is None or known.key is None or known.until <= at:
-            return None
-        return unseal(known.key.cipher, text, about)
+        return known is not None and known.key is not None and known.until > at
+
+    def opened(self, text: str, about: bytes) -> bytes | None:
+        """Return what was sealed; None: its key is not at hand. Raises SealedInvalidError."""
+        known = self._known.get(key_id_of(text))
+        return None if known is None or known.key is None else unseal(known.key.cipher, text, about)
 
     def is_destroyed(self, text: str) -> bool:
         """Return whether it is known that the key of a sealed value was destroyed. Raises SealedInvalidError."""

@@ -6,12 +6,12 @@ sealed for one place: tenant, namespace, key and path. What stands elsewhere doe
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from time import monotonic
 
 import msgspec
-import orjson
 from stylobate.bounded_dict import BoundedDict
-from stylobate.encryption import DataKey, DataKeys, KeyNotOpenedError, SealedInvalidError, is_sealed
+from stylobate.encryption import DataKey, DataKeys, KeyNotOpenedError, SealedInvalidError, is_sealed, sealed_by
 from stylobate.errors import StylobateError
 from stylobate.json_members import Path, find, mapped
 from stylobate.json_pointer import pointer
@@ -24,10 +24,11 @@ from stylobate_state.namespace import Namespace
 from stylobate_state.owner_keys import OwnerKeys, of_owner
 from stylobate_state.store.jsonb import as_jsonb
 
-_MOST_KNOWN, _SHORT = 256, 4096
-"""Objects, and bytes of each."""
+_MOST_KNOWN, _SHORT = 1024, 1024
+"""Values, and characters of each as it is sealed."""
 _MARK = b'"sealed.'
 _log = get_logger("app")
+_pointer = lru_cache(4096)(pointer)
 
 
 def purpose_of(namespace: str) -> str:
@@ -45,8 +46,8 @@ class Sealing:
         self.keys = keys
         self.owners = owners
         """Of namespaces whose data is sealed with a key for each owner; None: there are no such."""
-        self._known_by_heart = BoundedDict[tuple[StateKey, bytes], bytes](_MOST_KNOWN)
-        """What was opened last: a change opens what it builds on, and its answer, which often is the same."""
+        self._known_by_heart = BoundedDict[str, tuple[bytes, bytes]](_MOST_KNOWN)
+        """What was sealed and opened last, each with what it is bound to: a change opens what it builds on, and its answer."""
         if keys is not None:
             keys.on_forgotten(self._known_by_heart.clear)
         self._unreadable = counter("state_fields_unreadable", "Sealed fields that could not be opened.", ("namespace",))
@@ -63,13 +64,18 @@ class Sealing:
         if not namespace.encrypted:
             return data
         current = await self.current(namespace, key, owner)
+        prefix = sealed_by(current.id)
 
         def seal(path: Path, value: bytes) -> bytes:
-            if opened and find(opened, path).value == value:
-                before = find(stored, path).value
-                if before is not None and (kept := sealed_text(before)) is not None and kept.split(".", 3)[2] == current.id:
+            about, before = about_of(key, path), find(stored, path).value
+            if before is not None and (kept := sealed_text(before)) is not None and kept.startswith(prefix):
+                known_about, was = self._known_by_heart.get(kept, (b"", b""))
+                if value == (was if known_about == about else find(opened, path).value):
                     return before
-            return orjson.dumps(self.known.seal(current, canonical(value), about_of(key, path)))
+            plain = canonical(value)
+            text = self.known.seal(current, plain, about)
+            self._remember(text, about, plain)
+            return b'"' + text.encode() + b'"'
 
         return mapped(data, namespace.encrypted, seal)
 
@@ -85,7 +91,7 @@ class Sealing:
         if not namespace.encrypted or _MARK not in state.data:
             return state
         data, unreadable, is_forgotten = await self._opened(namespace, state.key, state.data)
-        return replace(state, data=data, unreadable=unreadable, is_forgotten=is_forgotten)
+        return state.opened(data, unreadable, is_forgotten=is_forgotten)
 
     async def whole(self, namespace: Namespace, state: StateRecord) -> StateRecord:
         """Return the object with its fields opened. Raises StateField…Error, StateKeyUnavailableError."""
@@ -116,8 +122,6 @@ class Sealing:
 
     async def _opened(self, namespace: Namespace, key: StateKey, data: bytes) -> tuple[bytes, tuple[Path, ...], bool]:
         """Return the data with its fields opened, those that cannot be, which it lacks, and whether their keys were destroyed."""
-        if (known := self._known_by_heart.get((key, data))) is not None:
-            return known, (), False
         at = monotonic()
         missing: list[str] = []
         destroyed: set[Path] = set()
@@ -148,8 +152,6 @@ class Sealing:
             self._unreadable.labels(namespace.name).inc()
             error = unreadable[path]
             _log.error("state_field_unreadable", namespace=namespace.name, key=key.key, field=pointer(path), error=error)
-        if not unreadable and len(data) <= _SHORT and not namespace.per_owner:  # keys of owners may be gone the next moment
-            self._known_by_heart.put((key, data), opened)
         return opened, tuple(unreadable), bool(unreadable) and destroyed.issuperset(unreadable)
 
     def _is_destroyed(self, text: str) -> bool:
@@ -157,9 +159,19 @@ class Sealing:
 
     def open(self, text: str, about: bytes, at: float) -> bytes | None:
         """Return what was sealed; None: its key is not at hand. Raises SealedInvalidError."""
-        if self.owners is not None and of_owner(text):
-            return self.owners.opened(text, about, at)
-        return self.known.opened(text, about)
+        is_owners = self.owners is not None and of_owner(text)
+        if is_owners and self.owners is not None and not self.owners.is_at_hand(text, at):
+            return None
+        if (known := self._known_by_heart.get(text)) is not None and known[0] == about:
+            return known[1]
+        found = self.owners.opened(text, about) if is_owners and self.owners is not None else self.known.opened(text, about)
+        if found is not None:
+            self._remember(text, about, found)
+        return found
+
+    def _remember(self, text: str, about: bytes, value: bytes) -> None:
+        if len(text) <= _SHORT:
+            self._known_by_heart.put(text, (about, value))
 
     async def fetch(self, texts: Sequence[str]) -> None:
         """Have the keys at hand, as far as they are kept. Raises UnavailableError."""
@@ -198,7 +210,7 @@ def sealed_text(value: bytes) -> str | None:
     """Return the text of a JSON value that has the form of a sealed one."""
     if not value.lstrip().startswith(_MARK):
         return None
-    text = msgspec.json.decode(value, type=str)
+    text = value[1:-1].decode() if value[:1] == b'"' and b"\\" not in value else msgspec.json.decode(value, type=str)
     return text if is_sealed(text) else None
 
 
@@ -209,4 +221,4 @@ def canonical(value: bytes) -> bytes:
 
 def about_of(key: StateKey, path: Path) -> bytes:
     """Return what a value at a path of an object is bound to."""
-    return "\0".join(("state", *key, pointer(path))).encode()
+    return f"state\0{key.tenant}\0{key.namespace}\0{key.key}\0{_pointer(path)}".encode()

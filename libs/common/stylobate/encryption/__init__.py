@@ -2,7 +2,7 @@
 
 from stylobate.encryption.box import SealedInvalidError
 from stylobate.encryption.data_keys import LOOK, DataKeys, DataKeyStanding
-from stylobate.encryption.envelope import is_sealed, key_id_of
+from stylobate.encryption.envelope import is_sealed, key_id_of, sealed_by
 from stylobate.encryption.key_encryption import (
     NOT_THE_KEY,
     KeyEncryption,
@@ -25,4 +25,5 @@ __all__ = [
     "SecretKeyEncryption",
     "is_sealed",
     "key_id_of",
+    "sealed_by",
 ]

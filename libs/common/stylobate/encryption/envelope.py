@@ -15,6 +15,11 @@ def is_sealed(text: str) -> bool:
     return text.startswith(_FORM)
 
 
+def sealed_by(key_id: str) -> str:
+    """Return how every value begins that a key has sealed."""
+    return f"{_FORM}{key_id}."
+
+
 def seal(key_id: str, key: AESGCM, value: bytes, about: bytes) -> str:
     """Return the value sealed, to be opened for the same ``about`` alone.
 
