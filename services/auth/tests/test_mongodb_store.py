@@ -86,6 +86,24 @@ async def test_who_changes_the_same_waits(mongodb: MongoStores) -> None:
     assert sum([len(await mongodb.store.held_roles("default", person.id)) for person in people]) == 12 + len(people)
 
 
+async def test_who_takes_one_thing_and_then_another_waits_too(mongodb: MongoStores) -> None:
+    """Disabling holds administrators and then the account, enabling only the account: nobody is told to come again."""
+    person = await add_account(mongodb.store, new_account())
+
+    async def disable() -> None:
+        async with mongodb.store.transaction() as transaction:
+            await transaction.hold_administrators("default")
+            await transaction.hold_user("default", person.id)
+            await transaction.set_disabled("default", person.id, NOW)
+
+    async def enable() -> None:
+        async with mongodb.other.transaction() as transaction:
+            await transaction.hold_user("default", person.id)
+            await transaction.set_disabled("default", person.id, None)
+
+    assert await _all([work() for _ in range(8) for work in (disable, enable)]) == []
+
+
 async def test_a_document_of_another_shape_is_refused(mongodb: MongoStores) -> None:
     """By the server: what a defect would write for all releases to read."""
     with pytest.raises(Exception, match="failed validation"):

@@ -63,9 +63,10 @@ class MongoTransaction(Statements):
     async def lock(self, collection: str, filter: Filter) -> Document | None:  # noqa: A002
         """Take the document that fits for this transaction and return it, or None: others that take it wait for our end.
 
-        It counts ``locks`` in the document up, so its validator has to know of that.
+        It counts ``locks`` in the document up, so its validator has to know of that. What is returned is without it: should the
+        transaction be begun anew, it does not matter who had the document in between, unless something else changed in it.
         """
-        return await self.find_and_update(collection, filter, {"$inc": {"locks": 1}})
+        return await self.find_and_update(collection, filter, {"$inc": {"locks": 1}}, projection={"locks": 0})
 
     def notify(self, channel: str) -> None:
         """Have the channel's listeners called once this is committed."""
