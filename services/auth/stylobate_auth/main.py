@@ -21,6 +21,7 @@ from stylobate.api.auth.v1.signing_key_service_pb2_grpc import add_SigningKeySer
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from stylobate.api.auth.v1.user_directory_service_pb2_grpc import add_UserDirectoryServiceServicer_to_server
 from stylobate.api.auth.v1.user_export_service_pb2_grpc import add_UserExportServiceServicer_to_server
+from stylobate.api.auth.v1.user_password_service_pb2_grpc import add_UserPasswordServiceServicer_to_server
 from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from stylobate.app.key_encryption import key_encryption
 from stylobate.app.manager import AppManager
@@ -96,6 +97,7 @@ from stylobate_auth.user_eraser import UserEraser
 from stylobate_auth.user_export_servicer import UserExportServicer
 from stylobate_auth.user_exporter import UserExporter
 from stylobate_auth.user_manager import UserManager
+from stylobate_auth.user_password_servicer import UserPasswordServicer
 from stylobate_auth.user_servicer import UserServicer
 
 if TYPE_CHECKING:
@@ -392,6 +394,7 @@ def _serve_users(
     app.task("user_deletions", eraser.run)
     app.check("user_deletions", eraser.health)
     app.servicer(add_UserServiceServicer_to_server, UserServicer(users, eraser, idempotency))
+    app.servicer(add_UserPasswordServiceServicer_to_server, UserPasswordServicer(passwords, idempotency))
     app.servicer(add_AccountKeyServiceServicer_to_server, AccountKeyServicer(AccountReencryptor(store, store.sealing)))
     exporter = UserExporter(store, users, sessions, sources, limits=limits, fresh=fresh, clock=_now)
     app.servicer(add_UserExportServiceServicer_to_server, UserExportServicer(exporter))

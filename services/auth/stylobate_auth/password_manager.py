@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from stylobate.audit import AuditRecord, Outcome
-from stylobate.errors import TokenRevokedError, UnauthenticatedError, Violation
+from stylobate.errors import PermissionDeniedError, TokenRevokedError, UnauthenticatedError, Violation
 from stylobate.idempotency import Claim
 from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind
 from stylobate.logs import get_logger
@@ -13,7 +13,7 @@ from stylobate.outbox import Event
 from stylobate.rpc.call import Call
 
 from stylobate_auth.account_input import email_key
-from stylobate_auth.errors import AuthInvalidInputError, MailTokenInvalidError, PasswordWrongError
+from stylobate_auth.errors import AccountUnknownError, AuthInvalidInputError, MailTokenInvalidError, PasswordWrongError
 from stylobate_auth.login_limits import LOGIN, MAIL, LoginLimits
 from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.mail.outgoing import OutgoingMail
@@ -120,6 +120,32 @@ class PasswordManager:
             await transaction.answer(claim, None)
         await self._sessions.others_ended(ended)
 
+    async def set(self, principal: Principal, account_id: str, new: str, caller: Call, claim: Claim | None = None) -> None:
+        """Replace the password of an account for the operator; every session of it ends. No person may: it could be anybody then.
+
+        :raises PermissionDeniedError: the operator's command asks for it, nobody else.
+        :raises AccountUnknownError: there is no such account of a person.
+        :raises AuthInvalidInputError: the new one cannot be taken. :raises HashingBusyError: try again.
+        """
+        if not principal.is_service or principal.act_for:
+            raise PermissionDeniedError("The operator's command does this.")
+        found = await self._store.user(principal.tenant, account_id)
+        if found is None:
+            raise AccountUnknownError
+        findings = await self._rules.findings(new, pointer="/new_password", email=found.email, name=found.display_name)
+        if findings:
+            raise AuthInvalidInputError(violations=findings)
+        new_hash = await self._hasher.hash(new, share=share_of(caller), deadline=caller.deadline)
+        async with self._store.transaction() as transaction:
+            await transaction.claim(claim)
+            account = await transaction.hold_user(principal.tenant, account_id)
+            if account is None:
+                raise AccountUnknownError  # deleted meanwhile
+            await transaction.replace_password_hash(account.tenant, account.id, new_hash)
+            ended = await self._replaced(transaction, account, "", "auth.password.set", caller)
+            await transaction.answer(claim, None)
+        await self._sessions.others_ended(ended)
+
     async def prove(self, principal: Principal, password: str, caller: Call, action: str) -> Credentials:
         """Return the principal's account when the password is its own: for what a token alone must not be enough for.
 
@@ -156,7 +182,7 @@ class PasswordManager:
                 {"user_id": account.id},
                 source="auth",
                 tenant=account.tenant,
-                actor=account.id,
+                actor=caller.principal.id or account.id,
                 cause=caller.cause,
             )
         )

@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 from stylobate.audit import Outcome
-from stylobate.errors import StylobateError, TokenRevokedError, UnauthenticatedError
-from stylobate.identity import ANONYMOUS
-from stylobate_auth.errors import AuthInvalidInputError, InvalidCredentialsError, PasswordWrongError, RefreshInvalidError
+from stylobate.errors import PermissionDeniedError, StylobateError, TokenRevokedError, UnauthenticatedError
+from stylobate.identity import ANONYMOUS, Principal, PrincipalKind
+from stylobate_auth.errors import (
+    AccountUnknownError,
+    AuthInvalidInputError,
+    InvalidCredentialsError,
+    PasswordWrongError,
+    RefreshInvalidError,
+)
 from stylobate_auth.model import Tokens
 
 from .conftest import PASSWORD, Auth
@@ -53,6 +59,34 @@ async def test_the_new_password_holds_and_every_other_session_ends(auth: Auth) -
             await auth.refreshes.refresh("default", tokens.refresh_token, auth.origin)
     listed = {entry.id for entry in (await auth.store.revocations(None)).entries}
     assert listed == {auth.principal(tokens).session for tokens in others}
+
+
+async def test_the_operator_sets_a_password(auth: Auth) -> None:
+    """Every session ends, in the operator's name; no person may, and no service that acts for one."""
+    account = await auth.register()
+    mine = await auth.login()
+    ada = auth.principal(mine)
+    await auth.passwords.forgot(account.email, auth.origin)
+    acting = Principal(kind=PrincipalKind.SERVICE, id="service:actions", via="actions", act_for=ada.id)
+    for who in (ada, acting, ANONYMOUS):
+        with pytest.raises(PermissionDeniedError):
+            await auth.passwords.set(who, account.id, NEW, auth.origin)
+    operator = replace(auth.origin, principal=auth.service)
+    machine = await auth.machines.create(auth.service, "import", [], auth.origin)
+    for nobody in (machine.id, "nobody", ""):
+        with pytest.raises(AccountUnknownError):
+            await auth.passwords.set(auth.service, nobody, NEW, operator)
+    with pytest.raises(AuthInvalidInputError) as refused:
+        await auth.passwords.set(auth.service, account.id, "password", operator)
+    assert [one.pointer for one in refused.value.violations] == ["/new_password"]
+    await auth.passwords.set(auth.service, account.id, NEW, operator)
+    assert (await _in(auth, PASSWORD), await _in(auth, NEW)) == (False, True)
+    with pytest.raises(TokenRevokedError):
+        await auth.accounts.me(ada)
+    (record,) = [record for record in auth.store.records if record.action == "auth.password.set"]
+    assert (record.actor, record.target, record.detail["sessions_ended"]) == ("service:cli", f"user:{account.id}", 1)
+    (event,) = [event for event in auth.store.events if event.type == "auth.user.password_changed"]
+    assert event.actor == "service:cli"
 
 
 async def test_who_verifies_may_have_a_clock_that_is_behind(auth: Auth) -> None:

@@ -43,6 +43,7 @@ OPERATOR_RIGHTS = ServiceRights(
             "auth.v1.AccountKeyService",
             "state.v1.StateKeyService",
             "auth.v1.UserExportService/ExportUser",
+            "auth.v1.UserPasswordService",
             *(
                 f"auth.v1.UserService/{name}"
                 for name in (

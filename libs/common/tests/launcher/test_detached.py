@@ -139,6 +139,9 @@ def test_a_platform_in_the_background(project, stylobate, detached) -> None:
     assert (shown.returncode, running.endpoints["gateway"] in shown.stdout) == (0, True)
     created = stylobate("users", "create", "ada@example.com", "--password-stdin", stdin="correct horse battery\n")
     assert created.returncode == 0, created.stderr
+    (account,) = re.findall(r"\(([0-9a-f-]{36})\)", created.stdout)
+    changed = stylobate("users", "set-password", account, "--password-stdin", stdin="another horse and battery\n")
+    assert changed.returncode == 0, changed.stderr
     become_administrator(project, stylobate, detached, running.endpoints["gateway"])
     assert stylobate("db", "status").returncode == 0
     assert "platform" in stylobate("logs", "-n", "5").stdout

@@ -48,6 +48,7 @@ OWN: dict[str, set[str] | None] = {
     "auth.v1.GrantService": {"cli"},
     "auth.v1.RoleService": {"cli"},
     "auth.v1.ServiceAccountService": {"cli"},
+    "auth.v1.UserPasswordService": {"cli"},
     "auth.v1.UserService": {"cli"},
     "auth.v1.SigningKeyService": {"cli"},
     "auth.v1.AccountKeyService": {"cli"},

@@ -11,6 +11,8 @@ from stylobate.api.auth.v1 import user_service_pb2 as pb
 from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.auth.v1.session_service_pb2 import Session
+from stylobate.api.auth.v1.user_password_service_pb2 import SetUserPasswordRequest
+from stylobate.api.auth.v1.user_password_service_pb2_grpc import UserPasswordServiceStub
 from stylobate.api.auth.v1.user_service_pb2_grpc import UserServiceStub
 from stylobate.launcher.commands.user_export import write_export
 from stylobate.launcher.commands.user_roles import user_roles
@@ -22,6 +24,7 @@ from stylobate.launcher.times import moment, shown
 users = typer.Typer()
 users.add_typer(user_roles, name="roles", help="Which roles an account holds.", no_args_is_help=True)
 
+_PASSWORD_STDIN = typer.Option("--password-stdin", help="Read the password from standard input.")
 _ID = typer.Argument(help="The account's id, as `users list` tells it.")
 
 
@@ -31,16 +34,12 @@ def create(  # noqa: PLR0917  each an option of the command
     admin: Annotated[bool, typer.Option("--admin", help="Give the role `admin`.")] = False,
     role: Annotated[list[str] | None, typer.Option("--role", help="A role beside `user`; may be repeated.")] = None,
     name: Annotated[str, typer.Option("--name", help="What others may see.")] = "",
-    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")] = False,
+    password_stdin: Annotated[bool, _PASSWORD_STDIN] = False,
     address: Annotated[str, ADDRESS] = "",
 ) -> None:
     """Create an account on the running platform, whatever the registration setting says."""
     auth = RunningService("auth", address)
-    password = (
-        sys.stdin.readline().rstrip("\n")
-        if password_stdin
-        else typer.prompt("password", hide_input=True, confirmation_prompt=True)
-    )
+    password = _password(from_stdin=password_stdin)
     held = [*(role or ()), *(["admin"] if admin else [])]
     request = CreateUserRequest(email=email, password=password, display_name=name, roles=held)
     user = auth.ask(lambda channel: AuthServiceStub(channel).CreateUser(request)).user
@@ -101,6 +100,19 @@ def show(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> None
     }
     for name, value in rows.items():
         print_line(f"{name:<8} {value}")
+
+
+@users.command("set-password")
+def set_password(
+    id: Annotated[str, _ID],  # noqa: A002
+    password_stdin: Annotated[bool, _PASSWORD_STDIN] = False,
+    address: Annotated[str, ADDRESS] = "",
+) -> None:
+    """Give an account another password, where no mail can be sent for one; every session of it ends within a second."""
+    auth = RunningService("auth", address)
+    request = SetUserPasswordRequest(id=id, new_password=_password(from_stdin=password_stdin))
+    auth.ask(lambda channel: UserPasswordServiceStub(channel).SetUserPassword(request))
+    console().print("the password is set, and every session of the account has ended")
 
 
 @users.command()
@@ -171,6 +183,12 @@ def sign_out(id: Annotated[str, _ID], address: Annotated[str, ADDRESS] = "") -> 
     request = pb.RevokeUserSessionsRequest(id=id)
     RunningService("auth", address).ask(lambda channel: UserServiceStub(channel).RevokeUserSessions(request))
     console().print("signed out")
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    return str(typer.prompt("password", hide_input=True, confirmation_prompt=True))
 
 
 def _status(user: pb.UserAccount) -> str:
