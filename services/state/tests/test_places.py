@@ -13,7 +13,7 @@ from stylobate.database import DatabaseManager
 from stylobate.database.mongodb import MongoManager
 from stylobate.declarations.model import IndexField
 from stylobate.outbox import EventPattern, PositionExpiredError
-from stylobate_state.errors import StateApartError, StateMovedError
+from stylobate_state.errors import StateApartError, StateMovedError, StateMoveRefusedError
 from stylobate_state.index import Index
 from stylobate_state.model import StateKey, TimerStart, Written
 from stylobate_state.operation import Put
@@ -24,6 +24,7 @@ from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.mongodb import MongoCarrier
 from stylobate_state.store.moving import Carrier
+from stylobate_state.store.no_carrier import NoCarrier
 from stylobate_state.store.placed_log import PlacedLog
 from stylobate_state.store.postgres_carrier import PostgresCarrier
 from stylobate_state.store.router import StoreRouter
@@ -253,3 +254,11 @@ async def test_a_transaction_over_two_databases_is_refused(environment: Environm
         assert not await further.read([key("a", "notes")])
         done = await manager.transact(ADA, asked[:2])
         assert [state.key.namespace for state in done] == ["notes", "papers"]
+
+
+async def test_between_two_kinds_nothing_is_carried() -> None:
+    """It is refused by name before anything is noted, whichever step is asked for."""
+    carrier = NoCarrier("archive")
+    for step in (carrier.begin("orders"), carrier.carry("orders", None, 1), carrier.finish("orders")):
+        with pytest.raises(StateMoveRefusedError, match="orders is not moved: archive is a database of another kind"):
+            await step

@@ -100,7 +100,7 @@ class MongoForgettingStore:
         return await knowing(self._database, {key.namespace}, erase)
 
     async def _behind(self, transaction: MongoTransaction, settled: Sequence[Document], count: int) -> list[Document]:
-        """Return the events that lie so many versions below these."""
+        """Return the events that lie a number of versions below these."""
         wanted = [_at(_of(one)._replace(version=one["version"] - count)) for one in settled if one["version"] > count]
         return await transaction.find(EVENT, {"$or": wanted}) if wanted else []
 
