@@ -15,10 +15,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-from stylobate.value_kinds import DatabaseUrl, HttpUrl, PostgresUrl, RedisUrl, check_sane
+from stylobate.value_kinds import DatabaseUrl, HttpUrl, PostgresUrl, RedisUrl, check_sane, is_mongodb
 
 MASK = "********"
 _FILE_FOLDERS = (Path("/run/secrets"), Path("/app/secrets"), Path("secrets"))
@@ -164,6 +164,13 @@ class Settings(BaseModel):
     def _is_a_day(cls, value: timedelta) -> timedelta:
         if value and value < timedelta(days=1):
             raise ValueError("must be 0 or at least 1d")
+        return value
+
+    @field_validator("database_replica_url", "database_pooler")
+    @classmethod
+    def _is_of_postgresql(cls, value: str | bool, info: ValidationInfo) -> str | bool:
+        if value and is_mongodb(info.data.get("database_url", "")):
+            raise ValueError("is for PostgreSQL; on MongoDB reads that may be old go to secondaries by themselves")
         return value
 
     @field_validator("*")

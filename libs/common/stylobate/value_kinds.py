@@ -12,6 +12,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field
 
+_MONGODB = ("mongodb", "mongodb+srv")
 _MOST = 2**53
 """What every reader of numbers keeps exactly."""
 _LEAST_SECRET = 32
@@ -63,10 +64,15 @@ def _postgres(url: str) -> str:
     return url
 
 
+def is_mongodb(url: str) -> bool:
+    """Return whether a database URL is of MongoDB; else it is of PostgreSQL."""
+    return url.partition("://")[0] in _MONGODB
+
+
 def _database(url: str) -> str:
-    if urlsplit(url).scheme not in ("mongodb", "mongodb+srv"):
+    if not is_mongodb(url):
         return _postgres(url)
-    parts = _parts(url, "mongodb", "mongodb+srv")
+    parts = _parts(url, *_MONGODB)
     if not parts.netloc.rpartition("@")[2]:
         raise ValueError("names no server; mongodb://db1,db2/stylobate?replicaSet=rs0 does")
     _check_files(parts, "tlsCAFile", "tlsCertificateKeyFile")

@@ -2,12 +2,9 @@
 
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-MONGODB = ("mongodb", "mongodb+srv")
+from stylobate.value_kinds import is_mongodb
 
-
-def is_mongodb(url: str) -> bool:
-    """Return whether a database URL is of MongoDB; else it is of PostgreSQL."""
-    return urlsplit(url).scheme in MONGODB
+__all__ = ["hosts", "is_mongodb", "seeking"]
 
 
 def hosts(url: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from stylobate.app.settings import Placement
 from stylobate.services import ServiceSpec, installed_services
 
-_GRPC, _ADMIN, _VAULT = 9090, 8081, 8200
+_GRPC, _ADMIN, _VAULT, _MONGODB = 9090, 8081, 8200, 27018
 _LAST = 65_536
 _REALTIME = "/v1/realtime"
 
@@ -51,6 +51,11 @@ class Ports:
     def vault(self) -> int:
         """The port of OpenBao, where it is embedded."""
         return self.base + 2 + len(self.http) + len(self.grpc) if self.base else _VAULT
+
+    @property
+    def mongodb(self) -> int:
+        """The port of MongoDB, where it is embedded; not 27017, where one of somebody else's may listen."""
+        return self.base + 3 + len(self.http) + len(self.grpc) if self.base else _MONGODB
 
     @property
     def root(self) -> str:

@@ -22,7 +22,7 @@ _TRANSIENT, _UNKNOWN = "TransientTransactionError", "UnknownTransactionCommitRes
 _DUPLICATE, _BAD_VALUE = 11000, 2
 _TOO_LARGE = "too large"
 _REFUSED = frozenset((15, 22, 10334, 17280, 17419, 17420))
-"""What a value that was passed is to blame for: it overflows, is no BSON, is too large."""
+"""What a value is to blame for: it overflows, cannot be BSON, or is too large."""
 _MAY_PASS = frozenset(
     (
         *(

@@ -120,13 +120,14 @@ class MongoManager(Statements):
 
         :param work: may run several times, and must change nothing but what the transaction does.
         """
-        pauses, until = backoff(initial=0.002, maximum=0.05), monotonic() + self.lock_s
+        pauses, began, until = backoff(initial=0.002, maximum=0.05), monotonic(), 0.0
         while True:
             try:
-                async with MongoTransaction(self, replays=False) as transaction:
+                async with MongoTransaction(self, replays=False, until=until) as transaction:
                     return await work(transaction)
             except ClashError as clash:
                 pause = next(pauses)
+                until = until or min(monotonic() + self.lock_s, began + self.statement_s)
                 if monotonic() + pause > until:
                     raise unavailable(clash.__cause__ or clash) from clash
             await asyncio.sleep(pause)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MAJORITY = WriteConcern("majority", j=True)
 _SNAPSHOT = ReadConcern("snapshot")
 _ABORT_S = 0.5
+_LEAST_S = 0.1
 
 
 class MongoTransaction(Statements):
@@ -42,9 +43,10 @@ class MongoTransaction(Statements):
     After DuplicateError or ValueRefusedError nothing more can be done in it.
 
     :param replays: whether it is begun anew here; else ClashError is raised, for who runs the whole of it again.
+    :param until: when it is to have ended, on the monotonic clock, for who began before; 0: no time is set yet.
     """
 
-    def __init__(self, database: "MongoManager", *, replays: bool = True) -> None:
+    def __init__(self, database: "MongoManager", *, replays: bool = True, until: float = 0.0) -> None:
         self._database = database
         self._replays = replays
         self._session: AsyncClientSession
@@ -53,7 +55,8 @@ class MongoTransaction(Statements):
         self._afterwards: list[Callable[[], Awaitable[None]]] = []
         self._is_open = False
         self._clashes = backoff(initial=0.002, maximum=0.05)
-        self._until = 0.0
+        self._until = until
+        self._asked = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -114,8 +117,9 @@ class MongoTransaction(Statements):
 
     async def _once(self, collection: str, do: Do[R]) -> R:
         """Send one statement. Raises ClashError where all may be begun anew; after other errors it is over."""
+        self._asked = monotonic()
         try:
-            with pymongo.timeout(self._database.statement_s):
+            with pymongo.timeout(self._left_s()):
                 return await do(self._database.collection(collection), self._session)
         except FAULTS as error:
             if is_transient(error):
@@ -135,7 +139,8 @@ class MongoTransaction(Statements):
         if not self._replays:
             self._is_open = False
             raise clash
-        self._until = self._until or monotonic() + self._database.lock_s
+        # less than callers wait: what the statement took that failed counts too
+        self._until = self._until or min(monotonic() + self._database.lock_s, self._asked + self._database.statement_s)
         while True:
             await self._abort()
             pause = next(self._clashes)
@@ -154,6 +159,11 @@ class MongoTransaction(Statements):
                 continue
             return
 
+    def _left_s(self) -> float:
+        """Return how long the next statement may take."""
+        statement_s = self._database.statement_s
+        return max(_LEAST_S, min(statement_s, self._until - monotonic())) if self._until else statement_s
+
     async def _begin(self) -> None:
         await self._session.start_transaction(
             read_concern=_SNAPSHOT, write_concern=MAJORITY, read_preference=ReadPreference.PRIMARY
@@ -162,10 +172,11 @@ class MongoTransaction(Statements):
 
     async def _commit(self) -> None:
         pauses = backoff(initial=0.02, maximum=0.25)
-        until = monotonic() + self._database.statement_s
+        self._asked = monotonic()
+        until = self._asked + self._left_s()
         while True:
             try:
-                with pymongo.timeout(max(0.1, until - monotonic())):
+                with pymongo.timeout(max(_LEAST_S, until - monotonic())):
                     await self._session.commit_transaction()
             except FAULTS as error:
                 pause = next(pauses)

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from stylobate.config import Sources
 from stylobate.database import MigrationSet
+from stylobate.database.address import is_mongodb
 from stylobate.launcher.backup.manifest import MAIN
+from stylobate.launcher.output import CommandError
 from stylobate.launcher.project import services_here
 from stylobate.launcher.schemas import databases_apart
 
@@ -34,7 +36,13 @@ def places(where: Sources) -> dict[tuple[str, str], Place]:
         if not spec.migrations:
             continue
         use_role = spec.settings.value("database_roles", where)
-        urls = {MAIN: spec.settings.value("database_url", where), **databases_apart(spec, where)}
+        url = spec.settings.value("database_url", where)
+        if is_mongodb(url):
+            raise CommandError(
+                f"{name} is on MongoDB, which this command does not know yet; mongodump and mongorestore do, "
+                "then `stylobate db upgrade`"
+            )
+        urls = {MAIN: url, **databases_apart(spec, where)}
         found += [
             Place(name, database, url, use_role, spec.migrations, spec.has_event_log, spec.owner_keys)
             for database, url in urls.items()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,8 @@ from stylobate.launcher.commands.config import findings, unknown
 from stylobate.launcher.commands.logs import show_work
 from stylobate.launcher.commands.status import ask, complaints_of
 from stylobate.launcher.embedded import ProcessRecord
-from stylobate.launcher.environment import VAULT, LocalServers
+from stylobate.launcher.embedded.mongodb import binary as mongod
+from stylobate.launcher.environment import MONGODB, VAULT, LocalServers
 from stylobate.launcher.fleet import Fleet
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError, addresses, console, warn
@@ -38,9 +40,20 @@ _LONG_S = 10.0
 """After which it is not an ordinary start any more."""
 
 
+class DatabaseKind(StrEnum):
+    """What the platform keeps its data in."""
+
+    POSTGRESQL = "postgresql"
+    MONGODB = "mongodb"
+
+
 Split = Annotated[bool, typer.Option("--split", help="A process per service, over gRPC.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, max=64, help="Identical processes on the same ports.")]
 Vault = Annotated[bool, typer.Option("--vault", help="With OpenBao beside it, for settings and secrets.")]
+Database = Annotated[
+    DatabaseKind | None,
+    typer.Option("--database", help="Which one to start; without it the one that this project has data of, else PostgreSQL."),
+]
 Port = Annotated[int, typer.Option("--port", help="First of a row of ports to use instead of 8080, 9090, 8081.")]
 
 
@@ -50,15 +63,16 @@ def up(  # noqa: PLR0917  each an option of the command
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `stylobate down` stops it.")] = False,
     port: Port = 0,
     vault: Vault = False,
+    database: Database = None,
     is_detached: Annotated[bool, typer.Option(_IS_DETACHED, hidden=True)] = False,
 ) -> None:
     """Run the platform in the foreground, or with ``detach`` in the background until `stylobate down`."""
-    _run(is_split=split, count=workers, port=port, vault=vault, detach=detach, is_detached=is_detached)
+    _run(is_split=split, count=workers, port=port, vault=vault, database=database, detach=detach, is_detached=is_detached)
 
 
-def dev(split: Split = False, workers: Workers = 1, port: Port = 0, vault: Vault = False) -> None:
+def dev(split: Split = False, workers: Workers = 1, port: Port = 0, vault: Vault = False, database: Database = None) -> None:
     """Run it in processes of its own, which are replaced when a file is saved."""
-    _run(is_split=split, count=workers, port=port, vault=vault, watch=True)
+    _run(is_split=split, count=workers, port=port, vault=vault, database=database, watch=True)
 
 
 def _run(
@@ -67,12 +81,15 @@ def _run(
     count: int,
     port: int,
     vault: bool,
+    database: DatabaseKind | None,
     detach: bool = False,
     is_detached: bool = False,
     watch: bool = False,
 ) -> None:
     if vault and os.environ.get("STYLOBATE_VAULT_ADDRESS"):
         raise CommandError("STYLOBATE_VAULT_ADDRESS is set: that Vault is used, and --vault would start another")
+    if database and os.environ.get("STYLOBATE_DATABASE_URL"):
+        raise CommandError("STYLOBATE_DATABASE_URL is set: that database is used, and --database would start another")
     project = Project(Path.cwd())
     _refuse_second(project)
     _refuse_missing_modules(project)
@@ -82,11 +99,22 @@ def _run(
         ports = Ports(port)
         layout.endpoints[VAULT] = f"http://{ports.at(ports.vault)}"
         bind(ports.at(ports.vault)).close()
+    if (database or _kind_of(project)) is DatabaseKind.MONGODB and not os.environ.get("STYLOBATE_DATABASE_URL"):
+        ports = Ports(port)
+        mongod()  # raises EmbeddedServerError, which says where to get one
+        layout.endpoints[MONGODB] = f"mongodb://{ports.at(ports.mongodb)}"
+        bind(ports.at(ports.mongodb)).close()
     if detach:
         _detached(project)
         _say_invitation(asyncio.run(_invitation(layout)))
         return
     _Up(project, layout, watch=watch, is_read=not is_detached).run()
+
+
+def _kind_of(project: Project) -> DatabaseKind:
+    """Return which database the project has data of; PostgreSQL where it has of both, or none."""
+    is_on_mongodb = (project.data / MONGODB).is_dir() and not (project.data / "postgres").is_dir()
+    return DatabaseKind.MONGODB if is_on_mongodb else DatabaseKind.POSTGRESQL
 
 
 def _layout(project: Project, *, is_split: bool, count: int, port: int, watch: bool) -> Layout:
@@ -153,7 +181,7 @@ class _Up:
         self._console = console()
         self._began = time.monotonic()
         self._is_ready = False
-        self._servers = LocalServers(project, vault_port=int(layout.endpoints.get(VAULT, "").rpartition(":")[2] or 0))
+        self._servers = LocalServers.at(project, layout.endpoints)
         if self._servers.postgres is not None and (ignored := set_aside_libpq(os.environ)):
             warn(f"ignored from the environment: {', '.join(ignored)}")
         self._environment = self._servers.environment()

@@ -163,7 +163,7 @@ def _position(ends: Document, which: str) -> Position:
 def _reading(
     position: Position, grown: Sequence[int], reached: Mapping[int, int], types: Sequence[EventPattern], each: int
 ) -> list[dict[str, Any]]:
-    """Return the pipeline that gives the next events of partitions, of each at most so many, one partition after the other."""
+    """Return the pipeline that gives the next events of each partition, up to a number, one partition after the other."""
     kinds = {"type": {"$regex": "|".join(f"(?:{kind.regex})" for kind in types)}} if types else {}
 
     def of(partition: int) -> list[dict[str, Any]]:
