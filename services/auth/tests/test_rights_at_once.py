@@ -87,14 +87,28 @@ class _Crowd:
         await self.machines.delete(self.operator, made.id, self.caller)
 
 
-async def test_nothing_is_left_of_a_role_that_is_gone(postgres: Any) -> None:
-    """Whatever meets whatever: nobody waits for who waits for it, and of a deleted role nothing is held or granted."""
+async def _crowded(store: Any) -> list[BaseException]:
+    """Have eight change rights of four people; return what must not happen."""
     people = [new_account(f"person-{number}@example.com") for number in range(4)]
     for person in people:
-        async with postgres.store.transaction() as transaction:
+        async with store.transaction() as transaction:
             await transaction.add_account(person)
-    crowd = _Crowd(postgres.store, [person.account.id for person in people])
-    assert [failed for found in await asyncio.gather(*(crowd.keep_on() for _ in range(8))) for failed in found] == []
+    crowd = _Crowd(store, [person.account.id for person in people])
+    return [failed for found in await asyncio.gather(*(crowd.keep_on() for _ in range(8))) for failed in found]
+
+
+async def test_nothing_is_left_of_a_role_that_is_gone(postgres: Any) -> None:
+    """Whatever meets whatever: nobody waits for who waits for it, and of a deleted role nothing is held or granted."""
+    assert await _crowded(postgres.store) == []
     gone = "not in (select name from role) and"
     assert await postgres.rows(f"select * from account_role where role {gone} role <> 'user'") == []
     assert await postgres.rows(f"select * from resource_grant where substr(subject, 6) {gone} subject like 'role:%'") == []
+
+
+async def test_nothing_is_left_on_mongodb_either(mongodb: Any) -> None:
+    """Where who comes second may be told to come again, and nothing else."""
+    assert [error for error in await _crowded(mongodb.store) if not isinstance(error, UnavailableError)] == []
+    known = {role["_id"]["name"] for role in await mongodb.database.find("role", {})}
+    assert {one["role"] for account in await mongodb.database.find("account", {}) for one in account["roles"]} <= known | {"user"}
+    subjects = {grant["_id"]["subject"] for grant in await mongodb.database.find("resource_grant", {})}
+    assert {subject.removeprefix("role:") for subject in subjects if subject.startswith("role:")} <= known

@@ -190,8 +190,8 @@ async def test_a_later_look_finds_what_came_after_the_earlier(bench: Any) -> Non
     slow = Revocation("default", RevocationKind.SESSION, "slow", datetime.now(UTC) + timedelta(minutes=5))
     async with bench.other.transaction() as transaction:
         await transaction.account("default", new_id())  # it has begun
-        since = NOW if bench.store is bench.other else (await bench.store.revocations(None)).as_of
         await transaction.revoke(slow)
+        since = NOW if bench.store is bench.other else (await bench.store.revocations(None)).as_of
     assert slow in (await bench.store.revocations(since)).entries
 
 
