@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
@@ -152,6 +153,25 @@ class Pipeline:
         except ScriptUnknownError:
             return await self._ask(link, ("EVAL", script.text, *said), within_s)
 
+    async def run_each(
+        self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None = None
+    ) -> list[Reply]:
+        """Run a script several times, at least once, with keys and arguments each; return the replies, errors as values.
+
+        :raises RedisUnavailableError: nothing is known of any.
+        """
+        link = self._link or await self._connected(within_s)
+        if link.pending >= self._max_pending:
+            raise unavailable("too many commands wait")
+        more = (link.run_id,) if script.hears_run_id else ()
+        replies = link.send_all([("EVALSHA", script.sha, len(keys), *keys, *arguments, *more) for keys, arguments in calls])
+        timer = None if within_s is None else replies.get_loop().call_later(within_s, _give_up, replies, within_s)
+        try:
+            return await replies
+        finally:
+            if timer is not None:
+                timer.cancel()
+
     async def call_asking(self, *arguments: Argument, within_s: float | None = None) -> Reply:
         """Send a command for a slot that the server gets just now. Raises as :meth:`call` does."""
         link = self._link or await self._connected(within_s)
@@ -210,6 +230,6 @@ class Pipeline:
             attempt.set_result(None)
 
 
-def _give_up(reply: "asyncio.Future[Reply]", seconds: float) -> None:
+def _give_up(reply: "asyncio.Future[Any]", seconds: float) -> None:
     if not reply.done():
         reply.set_exception(unavailable(f"no answer within {seconds:g} s"))

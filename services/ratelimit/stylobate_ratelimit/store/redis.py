@@ -27,7 +27,7 @@ class RedisLimitStore:
         self._redis = redis
         self._tag = f"{{{tag}}}"
         self._timeout_s = timeout.total_seconds()
-        self._script = Script.of("stylobate_ratelimit.store", "check_limits.lua")
+        self.script = Script.of("stylobate_ratelimit.store", "check_limits.lua")
         self._encode = msgspec.msgpack.Encoder().encode
         self._kept: BoundedDict[LevelSet, _Packed] = BoundedDict(_MOST_KEPT)
         self._give_back = Script.of("stylobate_ratelimit.store", "give_back.lua")
@@ -37,6 +37,12 @@ class RedisLimitStore:
 
     async def charge_at(self, groups: Sequence[CheckGroup]) -> tuple[list[GroupOutcome], int]:
         """Charge, and return beside the outcomes the moment by the server's clock, in microseconds."""
+        keys, arguments = self.request(groups)
+        answer = await self._redis.run(self.script, keys, arguments, within_s=self._timeout_s)
+        return outcomes_of(groups, answer)
+
+    def request(self, groups: Sequence[CheckGroup]) -> tuple[Sequence[str], Sequence[bytes]]:
+        """Return keys and arguments of the script that charges them."""
         keys = _Keys()
         kept = [self._packed(group.levels) for group in groups]
         columns = [[keys.column(*place, group.subjects) for place in one.gcra] for one, group in zip(kept, groups, strict=True)]
@@ -47,9 +53,7 @@ class RedisLimitStore:
                 column.insert(place[1], keys.column(*place, group.subjects))
             refusals = [keys.column(*place, group.subjects) if place[0] else () for place in one.refusals]
             request.append((one.levels, group.costs or False, column, refusals or False))
-        answer = await self._run(keys.names, (gcra_keys, request))
-        told = zip(groups, answer[:-1:3], answer[1:-1:3], answer[2:-1:3], strict=True)
-        return [GroupOutcome(len(group), rows, refused, bool(flagged)) for group, rows, refused, flagged in told], answer[-1]
+        return keys.names, (self._encode((gcra_keys, request)),)
 
     async def give_back(self, charges: Sequence["Charge"], charged_at: int) -> None:
         """Take charges of that moment back, as far as time has not done so. Raises RedisUnavailableError."""
@@ -73,11 +77,7 @@ class RedisLimitStore:
         await self._redis.call("DEL", _refusal_prefix(self._tag, tenant, name) + subject)
 
     async def ready(self) -> None:
-        await self._run((), (0, ()))
-
-    async def _run(self, keys: Sequence[str], batch: object) -> list[Any]:
-        answer: list[Any] = await self._redis.run(self._script, keys, (self._encode(batch),), within_s=self._timeout_s)
-        return answer
+        await self._redis.run(self.script, (self._tag,), (self._encode((0, ())),), within_s=self._timeout_s)
 
     def _packed(self, levels: LevelSet) -> "_Packed":
         packed = self._kept.get(levels)
@@ -97,6 +97,12 @@ class RedisLimitStore:
             )
             self._kept.put(levels, packed)
         return packed
+
+
+def outcomes_of(groups: Sequence[CheckGroup], answer: Sequence[Any]) -> tuple[list[GroupOutcome], int]:
+    """Return what the script's answer says, and at which moment, by the server's clock, in microseconds."""
+    told = zip(groups, answer[:-1:3], answer[1:-1:3], answer[2:-1:3], strict=True)
+    return [GroupOutcome(len(group), rows, refused, bool(flagged)) for group, rows, refused, flagged in told], answer[-1]
 
 
 class Charge(NamedTuple):

@@ -15,7 +15,7 @@ from stylobate.telemetry import counter
 
 from stylobate_ratelimit.group_outcome import GroupOutcome
 from stylobate_ratelimit.model import Algorithm, CheckGroup, LevelSet, Limit
-from stylobate_ratelimit.store.redis import Charge, RedisLimitStore
+from stylobate_ratelimit.store.redis import Charge, RedisLimitStore, outcomes_of
 
 TAGS = spread_tags("limits", 8)
 """Each counts in a slot of its own. Another number of them would begin every count anew."""
@@ -34,6 +34,20 @@ class _Piece(NamedTuple):
     checks: list[int]
 
 
+class _Answered(NamedTuple):
+    """What was said of a piece."""
+
+    lane: int
+    """The number of its tag."""
+    at: int
+    """The moment of the charge, by that server's clock, in microseconds."""
+    piece: _Piece
+    outcome: GroupOutcome
+
+
+_Plan = Sequence[tuple[int, tuple[int, ...]]]
+
+
 class RedisClusterLimitStore:
     """LimitStore on a Cluster. A subject's counts all stand behind one tag, those of two subjects mostly behind two.
 
@@ -44,6 +58,10 @@ class RedisClusterLimitStore:
 
     def __init__(self, redis: RedisManager, timeout: timedelta = timedelta(milliseconds=500)) -> None:
         self._lanes = [RedisLimitStore(redis, timeout, tag=tag) for tag in TAGS]
+        self._redis = redis
+        self._script = self._lanes[0].script
+        self._timeout_s = timeout.total_seconds()
+        self._plans: BoundedDict[tuple[int, ...], _Plan] = BoundedDict(_MOST_KEPT)
         self._parts: BoundedDict[tuple[LevelSet, tuple[int, ...]], LevelSet] = BoundedDict(_MOST_KEPT)
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
@@ -68,13 +86,16 @@ class RedisClusterLimitStore:
     async def _charge(self, groups: Sequence[CheckGroup]) -> tuple[list[list[_Row]], dict[tuple[int, int], list[Charge]]]:
         """Charge behind all tags at once; return the rows of each group, and what was given back, by tag and moment."""
         lanes = self._split(groups)
+        if not lanes:
+            return [[] for _ in groups], {}
         parts = {lane: [self._part(groups[piece.group], piece) for piece in pieces] for lane, pieces in lanes.items()}
-        answers = await asyncio.gather(*(self._lanes[lane].charge_at(part) for lane, part in parts.items()))
-        found: list[dict[int, list[_Told]]] = [{} for _ in groups]
-        for (lane, pieces), (outcomes, at) in zip(lanes.items(), answers, strict=True):
-            for piece, outcome in zip(pieces, outcomes, strict=True):
-                for row, check in zip(outcome.split(), piece.checks, strict=True):
-                    found[piece.group].setdefault(check, []).append(_Told(lane, at, piece.levels, row))
+        requests = [self._lanes[lane].request(part) for lane, part in parts.items()]
+        answers = await self._redis.run_each(self._script, requests, within_s=self._timeout_s)
+        found: list[list[_Answered]] = [[] for _ in groups]
+        for (lane, part), answer in zip(parts.items(), answers, strict=True):
+            outcomes, at = outcomes_of(part, answer)
+            for piece, outcome in zip(lanes[lane], outcomes, strict=True):
+                found[piece.group].append(_Answered(lane, at, piece, outcome))
         back: dict[tuple[int, int], list[Charge]] = {}
         merged = [_merged(group, told, back) for group, told in zip(groups, found, strict=True)]
         if back:
@@ -98,18 +119,23 @@ class RedisClusterLimitStore:
         lanes: dict[int, dict[tuple[int, tuple[int, ...]], _Piece]] = {}
         for number, group in enumerate(groups):
             width = len(group.levels)
-            places = [*map(lane_of, group.subjects)]
+            places = tuple(map(lane_of, group.subjects))
             for check in range(len(group)):
-                own = places[check * width : (check + 1) * width]
-                for lane in dict.fromkeys(own):
-                    levels = tuple(level for level, place in enumerate(own) if place == lane)
+                for lane, levels in self._plan(places[check * width : (check + 1) * width]):
                     pieces = lanes.setdefault(lane, {})
-                    key = number, levels
-                    piece = pieces.get(key)
+                    piece = pieces.get((number, levels))
                     if piece is None:
-                        piece = pieces[key] = _Piece(number, levels, [])
+                        piece = pieces[number, levels] = _Piece(number, levels, [])
                     piece.checks.append(check)
         return {lane: list(pieces.values()) for lane, pieces in lanes.items()}
+
+    def _plan(self, places: tuple[int, ...]) -> "_Plan":
+        """Return which levels stand behind which tag, where each level's is this one."""
+        plan = self._plans.get(places)
+        if plan is None:
+            plan = [(lane, tuple(at for at, place in enumerate(places) if place == lane)) for lane in dict.fromkeys(places)]
+            self._plans.put(places, plan)
+        return plan
 
     def _part(self, group: CheckGroup, piece: _Piece) -> CheckGroup:
         whole, kept = group.levels, piece.levels
@@ -160,10 +186,33 @@ class _Told(NamedTuple):
             yield level, row[start], row[start + 1], self.is_allowed and not self.flags >> 2 * at & 1
 
 
-def _merged(group: CheckGroup, found: dict[int, list[_Told]], back: dict[tuple[int, int], list[Charge]]) -> list[_Row]:
+def _merged(group: CheckGroup, answered: Sequence[_Answered], back: dict[tuple[int, int], list[Charge]]) -> list[_Row]:
     """Make one row of what was said of each check; what is to be given back is put into ``back``, by tag and moment."""
-    some = [found[check] for check in range(len(group))]
-    return [told[0].row if len(told) == 1 else _together(group, check, told, back) for check, told in enumerate(some)]
+    if all(not one.outcome.refused and not one.outcome.is_flagged for one in answered):
+        return _all_allowed(group, answered)
+    told: list[list[_Told]] = [[] for _ in range(len(group))]
+    for lane, at, piece, outcome in answered:
+        for row, check in zip(outcome.split(), piece.checks, strict=True):
+            told[check].append(_Told(lane, at, piece.levels, row))
+    return [some[0].row if len(some) == 1 else _together(group, check, some, back) for check, some in enumerate(told)]
+
+
+def _all_allowed(group: CheckGroup, answered: Sequence[_Answered]) -> list[_Row]:
+    """Do it where no check is refused, as with most batches."""
+    width = len(group.levels)
+    rows: list[_Row] = [[ALLOWED, 0, 0, 0, 0, 0, *([0] * 2 * width)] for _ in range(len(group))]
+    for one in answered:
+        alone = len(one.piece.levels) == 1
+        for told, check in zip(one.outcome.split(), one.piece.checks, strict=True):
+            row = rows[check]
+            for at, level in enumerate(one.piece.levels):
+                start, place = 2 if alone else FIXED + 2 * at, FIXED + 2 * level
+                row[place], row[place + 1] = told[start], told[start + 1]
+    strict = [FIXED + 2 * level for level, limit in enumerate(group.levels.limits) if not limit.is_shadow] or [FIXED]
+    for row in rows:
+        place = min(strict, key=row.__getitem__)
+        row[1:4] = (place - FIXED) // 2, row[place], row[place + 1]
+    return rows if width > 1 else [row[:FIXED] for row in rows]
 
 
 def _contested(group: CheckGroup, rows: Sequence[_Row], given: set[tuple[str, str, str]]) -> set[int]:
