@@ -23,6 +23,7 @@ from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import wait_until
 
+ONCE = {"idempotency-key": "once"}
 UPGRADE = (
     b"GET /v1/realtime HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
     b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -66,10 +67,14 @@ def become_administrator(project: Project, stylobate, said: str, gateway: str) -
         assert "<form>" in http.get("/first-admin").text
         assert "/v1/auth/first-admin" in http.get("/first-admin/send.js").text
         body = {"email": "root@example.com", "password": "correct horse battery"}
-        answers = [http.post("/v1/auth/first-admin", json={"token": token, **body}) for token in (first, second, second)]
-    assert [answer.status_code for answer in answers] == [422, 201, 422]
+        answers = [
+            http.post("/v1/auth/first-admin", json={"token": token, **body}, headers=headers)
+            for token, headers in ((first, {}), (second, ONCE), (second, ONCE), (second, {}))
+        ]
+    assert [answer.status_code for answer in answers] == [422, 201, 201, 422]
     assert answers[1].json()["user"]["roles"] == ["admin", "user"]
-    assert answers[2].json()["code"] == "AUTH_INVITATION_INVALID"
+    assert (answers[2].content, answers[2].headers["idempotency-replayed"]) == (answers[1].content, "true")
+    assert answers[3].json()["code"] == "AUTH_INVITATION_INVALID"
     refused = stylobate("users", "invite-admin")
     assert (refused.returncode, refused.stderr) == (2, "error: There is an administrator already.\n")
 
