@@ -59,7 +59,7 @@ async def test_wins_are_versions_are_events(processes):
                 wins.append((key, outcome.version, one.event_id))
 
     async with asyncio.timeout(60):
-        await asyncio.gather(*map(caller, range(48)))
+        await asyncio.gather(*map(caller, range(24)))
     assert raised == []
     store = made[0][0]
     for key in KEYS:
@@ -100,9 +100,9 @@ async def test_batches_in_opposite_orders_do_not_block_each_other(processes):
         return await store.write([write(key, None if key in present else 0) for key in order])
 
     async with asyncio.timeout(60):
-        rounds = await asyncio.gather(*map(shuffled, range(40)))
+        rounds = await asyncio.gather(*map(shuffled, range(16)))
     written = sum(isinstance(outcome, Written) for outcomes in rounds for outcome in outcomes)
-    assert written == 40 * len(present) + len(keys) - len(present)
+    assert written == 16 * len(present) + len(keys) - len(present)
 
 
 async def test_one_bad_row_never_fails_its_neighbours(processes):

@@ -193,7 +193,7 @@ _TENANTS = count()
 
 
 @given(objects=OBJECTS, asked=queries(), who=st.sampled_from([ADA, BOB]), granted=st.booleans(), size=st.integers(1, 4))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 async def test_queries_find_what_a_filter_finds(store, objects, asked, who, granted, size):
     """On each store, page by page: every object that the filters mean and the caller may list, once, in order; and counted."""
     filters, sort = asked

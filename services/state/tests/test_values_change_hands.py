@@ -53,7 +53,7 @@ def is_unique(objects):
 
 
 @given(groups=_GROUPS)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 async def test_transactions_do_what_the_model_does(store, groups):
     """A transaction is written where no two objects are equal after it, whatever was before it; else refused whole, by name.
 
@@ -106,7 +106,7 @@ async def test_rivals_hand_values_on(open_store):
 
     async def rival(number):
         chance, store = random.Random(number), stores[number % 3]
-        for turn in range(25):
+        for turn in range(10):
             chosen = chance.sample(names, 3)
             values = {state.key.key: json.loads(state.data)["email"] for state in (await _states(store, chosen)).values()}
             passed = [values.get(name, name) for name in chosen[1:] + chosen[:1]]
