@@ -58,7 +58,7 @@ class Roles(Protocol):
         """Return the access version, and the roles of the database, of all tenants."""
 
     async def held_roles(self, tenant: str, account_id: str) -> list[HeldRole]:
-        """Return the roles of an account as its transaction does; of an id that is no UUID none."""
+        """Return the roles of an account as its transaction does; none of an id that is not a UUID."""
 
     async def next_role_end(self) -> datetime | None:
         """Return when the first role that has an end ends; None: none has."""
