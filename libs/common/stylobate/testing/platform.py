@@ -29,7 +29,7 @@ _START_WITHIN = timedelta(seconds=180)
 _SETTLED_WITHIN = timedelta(seconds=5)
 _STOP_WITHIN = timedelta(seconds=60)
 _TAIL_LINES = 25
-_SERVERS = ("valkey", "postgres")
+_SERVERS = ("valkey", "postgres", "mongodb")
 
 
 class PlatformFailedError(AssertionError):

@@ -14,7 +14,7 @@ import pymongo
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference, SecondaryPreferred
 
@@ -24,7 +24,7 @@ from stylobate.database.faults import RETRY_AFTER
 from stylobate.database.manager import Limits
 from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.faults import FAULTS, ClashError, fault_of, unavailable
-from stylobate.database.mongodb.refusal import check_greeting, look, refusals
+from stylobate.database.mongodb.refusal import check_greeting, is_about_rights, look, may_not, refusals
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.signals import Signalled, Signals
 from stylobate.database.mongodb.statements import Collection, Do, Document, R, Statements
@@ -149,13 +149,21 @@ class MongoManager(Statements):
         self.held = why
 
     async def command(self, command: str | dict[str, Any], *, on_admin: bool = False) -> Document:
-        """Run a command of the server's, on this database or on ``admin``. Raises as statements do."""
+        """Run a command of the server's, on this database or on ``admin``.
+
+        Raises as statements do, and ConfigError where the user may not.
+        """
         database = self._client.admin if on_admin else self._database
 
         async def do(_: Collection, __: AsyncClientSession | None) -> Document:
             return await database.command(command, codec_options=_CODECS)
 
-        return await self._do("", do)
+        try:
+            return await self._do("", do)
+        except OperationFailure as error:
+            if is_about_rights(error):
+                raise ConfigError([f"{URL}: database {self.name} at {self.where}: {may_not(error)}"]) from error
+            raise
 
     async def now(self) -> datetime:
         """Return the time by the primary's clock."""

@@ -23,7 +23,7 @@ from stylobate.database.address import hosts
 from stylobate.database.migrations import FILE, Migration, MigrationError, MigrationSet
 from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.manager import client_of, user_of
-from stylobate.database.mongodb.refusal import check_greeting, look, refusals
+from stylobate.database.mongodb.refusal import check_greeting, look, may_not, refusals
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.statements import Document
 from stylobate.database.mongodb.transaction import MAJORITY
@@ -120,10 +120,8 @@ class MongoMigrator:
         except OperationFailure as error:
             if error.code != _MAY_NOT:
                 raise
-            raise MigrationError(
-                f"{user_of(self._url) or 'nobody'} may not bring the database {database.name} up to date, for which it needs "
-                f"readWrite and dbAdmin there: {(error.details or {}).get('errmsg', error)}"
-            ) from error
+            user = user_of(self._url) or "nobody"
+            raise MigrationError(f"{user} may not bring the database {database.name} up to date: {may_not(error)}") from error
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncDatabase[Document]]:

@@ -36,7 +36,7 @@ def _refusal(error: BaseException) -> str:
         case OperationFailure() if error.code in _NOT_US:
             return f"it does not let us in: {(error.details or {}).get('errmsg', error)}"
         case OperationFailure() if error.code == _MAY_NOT:
-            return f"the user may not do this: {(error.details or {}).get('errmsg', error)}"
+            return may_not(error)
         case ConfigurationError():
             return str(error)
         case ServerSelectionTimeoutError() if _NOT_TRUSTED in str(error):
@@ -47,9 +47,21 @@ def _refusal(error: BaseException) -> str:
             return ""
 
 
+def is_about_rights(error: OperationFailure) -> bool:
+    """Return whether the user may not do what was asked."""
+    return error.code == _MAY_NOT
+
+
+def may_not(error: OperationFailure) -> str:
+    """Return what the user may not do, without the values of the command."""
+    said = str((error.details or {}).get("errmsg", error)).partition(" {")[0]
+    return f"the user needs readWrite and dbAdmin there: {said}"
+
+
 def _said_of(error: BaseException, what: str) -> str:
     """Return what the driver said behind these words, of the first server."""
-    return str(error).partition(what)[2].split(",")[0].strip("]: ")
+    said = str(error).partition(what)[2].split(",")[0]
+    return said.partition(" (configured")[0].partition(" (_ssl")[0].strip("]: ")
 
 
 def check_greeting(setting: str, url: str, hello: Mapping[str, Any]) -> None:
