@@ -28,6 +28,7 @@ from bench import (
     plot,
     refreshes,
     reload,
+    security_costs,
     state_queries,
     state_writes,
     timers,
@@ -60,6 +61,7 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P19": lambda: refreshes.measure(rounds=3, seconds=1),
     "P21": lambda: access.measure(counts=(100, 10_000, 100_000), objects=300),
     "P22": lambda: credentials.measure(rounds=3, seconds=0.5, ended=100),
+    "P23": lambda: security_costs.measure(rounds=5, seconds=0.5),
     "P24": lambda: limits_on_a_cluster.measure(rounds=3, seconds=0.5),
 }
 BENCHMARKS = (*AGAINST, *ALONE)

@@ -81,7 +81,7 @@ def mapped(text: bytes, paths: Collection[Path], change: Callable[[Path, bytes],
 
     :param change: is given where something stands, and its JSON text; returns another one, None: it is to be left out.
     """
-    return _mapped(text, _tree(tuple((path, path) for path in paths)), change)
+    return _mapped(text, _whole_tree(tuple(paths)), change)
 
 
 _Tree = dict[str, tuple[Path, Path, Any]]
@@ -100,6 +100,11 @@ def _tree(paths: tuple[tuple[Path, Path], ...]) -> _Tree:
         rest, whole = deeper[0]
         found[name] = rest, whole, _tree(deeper) if rest else None
     return found
+
+
+@lru_cache(1024)
+def _whole_tree(paths: tuple[Path, ...]) -> _Tree:
+    return _tree(tuple((path, path) for path in paths))
 
 
 def _mapped(text: bytes, tree: _Tree, change: Callable[[Path, bytes], bytes | None]) -> bytes:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from stylobate.bounded_dict import BoundedDict
-from stylobate.encryption import DataKey, DataKeys, KeyNotOpenedError, key_id_of
+from stylobate.encryption import DataKey, DataKeys, KeyNotOpenedError, key_id_of, sealed_by
 from stylobate.encryption.box import SealedInvalidError, open_box, seal_box
 from stylobate.encryption.envelope import unseal
 from stylobate.logs import get_logger
@@ -22,6 +22,7 @@ KEPT = timedelta(seconds=5)
 _MOST = 8192
 _OURS = "o"
 """Begins the ids of owners' keys; those of data keys are hexadecimal digits."""
+_FORM = sealed_by(_OURS).removesuffix(".")
 _log = get_logger("app")
 
 
@@ -34,8 +35,8 @@ class _Known(NamedTuple):
 
 
 def of_owner(text: str) -> bool:
-    """Return whether a sealed value was sealed with the key of an owner. Raises SealedInvalidError."""
-    return key_id_of(text).startswith(_OURS)
+    """Return whether a sealed value was sealed with the key of an owner."""
+    return text.startswith(_FORM)
 
 
 class OwnerKeys:

@@ -159,12 +159,12 @@ class Sealing:
 
     def open(self, text: str, about: bytes, at: float) -> bytes | None:
         """Return what was sealed; None: its key is not at hand. Raises SealedInvalidError."""
-        is_owners = self.owners is not None and of_owner(text)
-        if is_owners and self.owners is not None and not self.owners.is_at_hand(text, at):
+        owners = self.owners if of_owner(text) else None
+        if owners is not None and not owners.is_at_hand(text, at):
             return None
         if (known := self._known_by_heart.get(text)) is not None and known[0] == about:
             return known[1]
-        found = self.owners.opened(text, about) if is_owners and self.owners is not None else self.known.opened(text, about)
+        found = owners.opened(text, about) if owners is not None else self.known.opened(text, about)
         if found is not None:
             self._remember(text, about, found)
         return found
@@ -208,9 +208,10 @@ NO_SEALING = Sealing()
 
 def sealed_text(value: bytes) -> str | None:
     """Return the text of a JSON value that has the form of a sealed one."""
-    if not value.lstrip().startswith(_MARK):
+    if not (value.startswith(_MARK) or value.lstrip().startswith(_MARK)):
         return None
-    text = value[1:-1].decode() if value[:1] == b'"' and b"\\" not in value else msgspec.json.decode(value, type=str)
+    is_plain = value[:1] == b'"' and b"\\" not in value
+    text = value[1:-1].decode() if is_plain else msgspec.json.decode(value, type=str)
     return text if is_sealed(text) else None
 
 

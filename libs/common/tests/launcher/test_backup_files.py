@@ -102,9 +102,9 @@ def test_no_file_stands_in_for_another(tmp_path: Path) -> None:
             read(tmp_path / name, key)
 
 
-def made(folder: Path, key: str, migrations: tuple[tuple[str, int, str], ...] = ()) -> Manifest:
+def made(folder: Path, key: str, migrations: tuple[tuple[str, int, str], ...] = (), data: bytes = TEXT) -> Manifest:
     """Write a backup of one table."""
-    table = Table("t", ("a",), 1, "state.t", write(folder / "state.t", key))
+    table = Table("t", ("a",), 1, "state.t", write(folder / "state.t", key, data))
     schema = Schema("state", saying.MAIN, migrations, {}, (table,))
     manifest = Manifest(FORMAT, "9.9.9", "2026-01-01T00:00:00+00:00", bool(key), (schema,)).sealed(key)
     manifest.write(folder)
@@ -131,6 +131,28 @@ def test_a_manifest_that_was_altered_is_refused(tmp_path: Path, key: str) -> Non
     (tmp_path / saying.NAME).write_text('{"format": 2, "new": 1}')
     with pytest.raises(CommandError, match=r"has format 2; release .* reads format 1"):
         saying.read(tmp_path, key)
+
+
+@pytest.mark.parametrize("key", ["", KEY], ids=["plain", "encrypted"])
+def test_no_octet_of_a_backup_can_be_another(tmp_path: Path, key: str) -> None:
+    """Every other one of the table's and of the manifest's: one line that names the file, and never a traceback."""
+    made(tmp_path, key, data=b"1\tAda\n")
+    for file in (tmp_path / "state.t", tmp_path / saying.NAME):
+        whole = file.read_bytes()
+        for place in range(0, len(whole), 2):
+            file.write_bytes(whole[:place] + bytes((whole[place] ^ 1,)) + whole[place + 1 :])
+            try:
+                found = saying.read(tmp_path, key)
+                saying.check_files(tmp_path, found)
+            except CommandError as error:
+                said = str(error)
+                assert str(tmp_path) in said or "STYLOBATE_BACKUP_KEY" in said
+                assert "\n" not in said
+            else:  # white space between members says nothing
+                assert file.name == saying.NAME
+                assert whole[place : place + 1] in b" \n\t\r"
+        file.write_bytes(whole)
+    saying.check_files(tmp_path, saying.read(tmp_path, key))
 
 
 @pytest.mark.parametrize(("key", "said"), [("", "STYLOBATE_BACKUP_KEY: missing"), (OTHER, "is another key")])

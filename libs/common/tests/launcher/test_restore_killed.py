@@ -3,11 +3,11 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import pytest
 import pytest_asyncio
 from stylobate.testing import commands
 from stylobate.testing.databases import Databases
@@ -19,18 +19,26 @@ UNFINISHED = "a restore was begun in this database, and did not come to its end"
 SCHEMAS = ["actions", "auth", "ratelimit", "realtime", "state"]
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of the backup, which is taken once."""
+    return tmp_path_factory.mktemp("backups")
+
+
 @pytest_asyncio.fixture
-async def backup(databases: Databases, stylobate: Any, tmp_path: Path) -> AsyncIterator[Path]:
+async def backup(databases: Databases, stylobate: Any, folder: Path) -> Path:
     """Give a backup of a platform in which one thing happened."""
+    if (folder / "backup").exists():
+        return folder / "backup"
     async with databases.empty() as url:
         made = await run(stylobate, url, "db", "upgrade")
         assert made.returncode == 0, made.stderr
         connection = await asyncpg.connect(url)
         await connection.execute("update state.outbox_head set number = 5 where partition = 3")
         await connection.close()
-        taken = await run(stylobate, url, "backup", str(tmp_path / "backup"))
+        taken = await run(stylobate, url, "backup", str(folder / "backup"))
         assert taken.returncode == 0, taken.stderr
-        yield tmp_path / "backup"
+    return folder / "backup"
 
 
 async def schemas(connection: asyncpg.Connection) -> list[str]:
