@@ -31,6 +31,8 @@ from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
 from stylobate.health import BoundedCheck, Health, Status, worst
 from stylobate.identity import OPERATOR, OPERATOR_RIGHTS, Access, ServiceIdentity, TokenVerifier
+from stylobate.identity.service_keys import KeyFolder, ServiceKeys
+from stylobate.identity.stored_keys import StoredKeys
 from stylobate.logs import Logs, get_logger
 from stylobate.outbox import EventServicer
 from stylobate.redis import RedisManager
@@ -211,10 +213,15 @@ class Host(Shared):
 
     def _manager(self, spec: ServiceSpec) -> AppManager:
         settings = spec.settings.load(self.sources)
-        folder = Path(settings.identity_folder)
-        key = Path(settings.identity_private_key) if settings.identity_private_key else folder / f"{spec.name}.pem"
         skew_s = self.settings.clock_skew.total_seconds()
-        return AppManager(self, spec, settings, ServiceIdentity.load(spec.name, key, folder, skew_s=skew_s))
+        return AppManager(self, spec, settings, ServiceIdentity.of(spec.name, self._keys_of(spec.name, settings), skew_s=skew_s))
+
+    def _keys_of(self, service: str, settings: Settings) -> ServiceKeys:
+        if self.settings.vault_identity and self.vault is not None:
+            return StoredKeys(service, self.vault.secrets)
+        folder = Path(settings.identity_folder)
+        key = Path(settings.identity_private_key) if settings.identity_private_key else folder / f"{service}.pem"
+        return KeyFolder(service, key, folder)
 
     async def _take_changes(self) -> str:
         """Have the services take what has changed in Vault; return what was not taken, and why."""

@@ -21,7 +21,7 @@ from stylobate.errors import TokenInvalidError
 from stylobate.health import Health, Status
 from stylobate.identity import compact_token
 from stylobate.identity.access_token import CLOCK_SKEW_S
-from stylobate.identity.service_keys import KeyFolder, PublicKeys
+from stylobate.identity.service_keys import KeyFolder, PublicKeys, ServiceKeys
 from stylobate.logs import get_logger
 
 _TYPE = "st+jwt"  # no access token is ever taken for a service's, nor the other way round
@@ -49,7 +49,7 @@ class ServiceIdentity:
     :param name: this service.
     :param public_keys: by service name, this one's included; one key or several.
     :param clock: Unix seconds.
-    :param folder: where keys are read again when they change; None: they stay.
+    :param source: where keys are read again when they change; None: they stay.
     :param skew_s: how far the clocks of two machines may differ.
     """
 
@@ -60,7 +60,7 @@ class ServiceIdentity:
         public_keys: Mapping[str, Ed25519PublicKey] | PublicKeys,
         clock: Callable[[], float] = time.time,
         *,
-        folder: KeyFolder | None = None,
+        source: ServiceKeys | None = None,
         skew_s: float = CLOCK_SKEW_S,
     ) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class ServiceIdentity:
             service: (found,) if isinstance(found, Ed25519PublicKey) else tuple(found) for service, found in public_keys.items()
         }
         self._clock = clock
-        self._folder = folder
+        self._source = source
         self._skew_s = skew_s
         self._look_at = 0.0
         self._signed: dict[str, tuple[str, float]] = {}
@@ -85,9 +85,13 @@ class ServiceIdentity:
         :param folder: holds ``<service>.pub.pem`` for every service.
         :raises ConfigError: a file is missing or no Ed25519 key, or the private key is not one that the others know.
         """
-        files = KeyFolder(name, private_key_file, folder)
-        private_key, public_keys = files.read()
-        return cls(name, private_key, public_keys, folder=files, skew_s=skew_s)
+        return cls.of(name, KeyFolder(name, private_key_file, folder), skew_s=skew_s)
+
+    @classmethod
+    def of(cls, name: str, source: ServiceKeys, *, skew_s: float = CLOCK_SKEW_S) -> "ServiceIdentity":
+        """Read the keys there. Raises ConfigError as :meth:`load` does."""
+        private_key, public_keys = source.read()
+        return cls(name, private_key, public_keys, source=source, skew_s=skew_s)
 
     def to(self, service: str) -> Callable[[], str]:
         """Return what makes tokens for calls to one service."""
@@ -182,10 +186,10 @@ class ServiceIdentity:
     def _look_for_keys(self, now: float, *, soon: bool = False) -> bool:
         """Read the keys again if they have changed; return whether they have."""
         pause = _LOOK_EVERY_S - _LOOK_PAUSE_S if soon else 0.0
-        if self._folder is None or self._look_at - pause > now >= self._look_at - 2 * _LOOK_EVERY_S:
+        if self._source is None or self._look_at - pause > now >= self._look_at - 2 * _LOOK_EVERY_S:
             return False
         self._look_at = now + _LOOK_EVERY_S
-        found = self._folder.read_again()
+        found = self._source.read_again()
         if found is None:
             return False
         self._private_key, public_keys = found

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -19,6 +19,16 @@ _PUBLIC = ".pub.pem"
 _PEM = serialization.Encoding.PEM
 _SETTING, _PRIVATE_SETTING = "STYLOBATE_IDENTITY_FOLDER", "STYLOBATE_IDENTITY_PRIVATE_KEY"
 _log = get_logger("security")
+
+
+class ServiceKeys(Protocol):
+    """Where the keys of services are: a folder, or a store such as Vault."""
+
+    def read(self) -> tuple[Ed25519PrivateKey, PublicKeys]:
+        """Return this service's private key and all public ones. Raises ConfigError."""
+
+    def read_again(self) -> tuple[Ed25519PrivateKey, PublicKeys] | None:
+        """Return them when one has changed since; None when none has, or when they cannot be used as they are now."""
 
 
 class KeyFolder:
@@ -106,10 +116,19 @@ def _read_public(path: Path) -> Ed25519PublicKey:
 def _read(path: Path, load: Callable[[bytes], object], kind: Any, setting: str) -> Any:
     """Return the key in a file. Raises ConfigError."""
     try:
-        key = load(path.read_bytes())
-    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{setting}: {path}: cannot be read ({type(error).__name__})"]) from error
+    return key_of(text, load, kind, f"{setting}: {path}")
+
+
+def key_of(text: bytes, load: Callable[[bytes], object], kind: Any, where: str) -> Any:
+    """Return the key in a PEM text. Raises ConfigError."""
+    try:
+        key = load(text)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         half = "private" if kind is Ed25519PrivateKey else "public"
-        raise ConfigError([f"{setting}: {path}: cannot be read as a {half} key ({type(error).__name__})"]) from error
+        raise ConfigError([f"{where}: cannot be read as a {half} key ({type(error).__name__})"]) from error
     if not isinstance(key, kind):
-        raise ConfigError([f"{setting}: {path}: not an Ed25519 key"])
+        raise ConfigError([f"{where}: not an Ed25519 key"])
     return key

@@ -5,6 +5,7 @@ from threading import Lock
 from typing import Any
 
 from stylobate.config import ConfigError
+from stylobate.identity.stored_keys import PUBLIC
 from stylobate.vault.client import VaultClient
 from stylobate.vault.database_user import DatabaseUser
 from stylobate.vault.errors import VaultDeniedError, VaultError
@@ -129,6 +130,9 @@ class VaultSecrets:
         before = self._found.get(path, {})
         kept = {**before, **fresh}
         self._gone -= {self.options.at(path) + f"#{name}" for name in fresh}
-        self._gone |= {self.options.at(path) + f"#{name}" for name in before.keys() - fresh.keys()}
+        if path == PUBLIC and fresh:  # a public key that was taken away counts no more
+            kept = fresh
+        else:
+            self._gone |= {self.options.at(path) + f"#{name}" for name in before.keys() - fresh.keys()}
         self._found[path] = kept
         return kept != before

@@ -40,6 +40,9 @@ class VaultSettings(Settings):
     """How long an answer may take."""
     vault_refresh: timedelta = Field(timedelta(seconds=10), ge=timedelta(seconds=1), le=timedelta(hours=1))
     """How often is looked for values that have changed."""
+    vault_identity: bool = False
+    """Whether keys of services come from Vault, and not from files: the private key of a service is `identity_key` at its own
+    path, the public keys of all are at the path `identity`, as `<service>` or `<service>.<label>`."""
     vault_database_role: str = Field(default="", pattern=r"[A-Za-z0-9_.-]*")
     """A role of Vault's engine for databases: it makes a user for each process, and user and password in `database_url` and
     `database_replica_url` are those. Empty: they are as they are set."""
@@ -104,7 +107,7 @@ def _path(text: str) -> str:
 def _options(values: dict[str, Any]) -> VaultOptions | None:
     address, auth = values["vault_address"], values["vault_auth"]
     if not address:
-        for name in ("vault_required", "vault_database_role"):
+        for name in ("vault_required", "vault_identity", "vault_database_role"):
             if values[name]:
                 raise ConfigError([f"STYLOBATE_{name.upper()}: needs STYLOBATE_VAULT_ADDRESS: where Vault is"])
         return None

@@ -210,8 +210,8 @@ def test_tokens_of_unknown_keys_cannot_make_it_read_files_at_will(tmp_path: Path
     auth = ServiceIdentity.load("auth", tmp_path / "auth.pem", tmp_path)
     auth._clock = clock = _Clock()
     looks = []
-    look = auth._folder.read_again
-    auth._folder.read_again = lambda: (looks.append(1), look())[1]
+    look = auth._source.read_again
+    auth._source.read_again = lambda: (looks.append(1), look())[1]
     stranger = ServiceIdentity("state", Ed25519PrivateKey.generate(), {}, clock)
     for number in range(50):
         with pytest.raises(TokenInvalidError):
