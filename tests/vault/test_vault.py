@@ -1,5 +1,6 @@
 """`stylobate up --vault`: a platform whose secrets change under traffic, and whose Vault is sealed and killed."""
 
+import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +14,11 @@ import asyncpg
 import hvac
 import pytest
 import requests
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Sink
+from aiosmtpd.smtp import AuthResult, LoginPassword
 from stylobate.testing import commands
+from stylobate.testing.authority import Authority
 from stylobate.testing.platform import Platform
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import wait_until
@@ -33,11 +38,34 @@ EVERY_S = 0.02
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory) -> Iterator[Platform]:
+def relay(tmp_path_factory) -> Iterator["Relay"]:
+    """Give a mail server that asks for a password, over TLS."""
+    authority = Authority(tmp_path_factory.mktemp("relay"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*authority.issue("relay"))
+    relay = Relay()
+    options: dict[str, Any] = {"authenticator": relay.login, "auth_required": True, "require_starttls": True}
+    server = Controller(relay, "127.0.0.1", free_ports(1), tls_context=context, **options)
+    server.start()
+    relay.settings = {
+        "STYLOBATE_AUTH_SMTP_HOST": "127.0.0.1",
+        "STYLOBATE_AUTH_SMTP_PORT": str(server.port),
+        "STYLOBATE_AUTH_SMTP_SECURITY": "starttls",
+        "STYLOBATE_AUTH_SMTP_AUTHORITY": str(authority.file),
+        "STYLOBATE_AUTH_SMTP_USER": "shop",
+        "STYLOBATE_AUTH_MAIL_FROM": "no-reply@example.com",
+    }
+    yield relay
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory, relay) -> Iterator[Platform]:
     """Give a platform with OpenBao beside it, which looks for changes every second."""
     environ = {"STYLOBATE_VAULT_REFRESH": "1s", "STYLOBATE_LOG_FORMAT": "json", "STYLOBATE_AUTH_LOGIN_IP": "1000/second"}
     environ["STYLOBATE_AUTH_LOGIN_ACCOUNT"] = "1000/second"
     environ["STYLOBATE_STATE_TRANSIT_KEY"] = "stylobate"
+    environ |= relay.settings
     folder = tmp_path_factory.mktemp("vault")
     (folder / "modules" / "desk").mkdir(parents=True)
     (folder / "modules" / "desk" / "module.yaml").write_text("name: desk\n")
@@ -235,3 +263,39 @@ def test_a_value_that_vault_must_have_stops_the_start(tmp_path: Path) -> None:
             "error: STYLOBATE_AUTH_SIGNING_KEY: STYLOBATE_VAULT_REQUIRED wants it from vault "
             f"secret/stylobate/auth#signing_key at {nobody}: {nobody} does not answer (Connection refused)\n"
         ) in done.stderr
+
+
+class Relay(Sink):
+    """A mail server that lets in who knows its password of the moment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.password = "first"
+        self.recipients: list[str] = []
+        self.refused = 0
+        self.settings: dict[str, str] = {}
+        """By which auth finds it."""
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        """Take a mail."""
+        self.recipients += envelope.rcpt_tos
+        return "250 OK"
+
+    def login(self, server: Any, session: Any, envelope: Any, mechanism: str, data: LoginPassword) -> AuthResult:
+        """Let somebody in, or not."""
+        is_right = data.password.decode() == self.password
+        self.refused += not is_right
+        return AuthResult(success=is_right, handled=False)
+
+
+def test_the_password_of_the_mail_server_is_exchanged(platform, relay, ada) -> None:
+    """A mail that the server refused with the old password is sent with the new one; the next ones with that at once."""
+    _put(platform, "auth", smtp_password="first")
+    forgot = {"email": ada.email}
+    assert ada.http.post("/v1/auth/password/forgot", json=forgot).status_code == 202
+    assert wait_until(lambda: relay.recipients == [ada.email], SOON)
+    relay.password = "second"
+    assert ada.http.post("/v1/auth/password/forgot", json=forgot).status_code == 202
+    assert wait_until(lambda: relay.refused > 0, SOON)
+    _put(platform, "auth", smtp_password="second")
+    assert wait_until(lambda: relay.recipients == [ada.email] * 2, timedelta(seconds=90))

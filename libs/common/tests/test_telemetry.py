@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -26,13 +27,14 @@ from stylobate.telemetry import (
     span,
     trace_of,
 )
+from stylobate.testing.authority import Authority
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 _SCRIPT = f"""
 import sys
 from stylobate.telemetry import configure, span
-traces = configure("node-1", sys.argv[1], ratio=0.25, version="1.2.3")
+traces = configure("node-1", sys.argv[1], ratio=0.25, version="1.2.3", authority=sys.argv[2])
 assert traces.ratio == 0.25
 with span("shop", "outer", "{TRACE}", shop__order="42") as outer:
     with span("store", "inner", outer.traceparent) as inner:
@@ -65,14 +67,19 @@ class _Collector(TraceServiceServicer):
         return ExportTraceServiceResponse()
 
 
-async def test_spans_reach_a_collector_with_their_parents():
-    """A process sends the spans of sampled traces, under the parent that the header names, and no others."""
+@pytest.mark.parametrize("is_secure", [False, True], ids=["plain", "tls"])
+async def test_spans_reach_a_collector_with_their_parents(is_secure: bool, tmp_path: Path):
+    """A process sends the spans of sampled traces, under the parent that the header names, and no others; over TLS as well."""
     collector = _Collector()
     server = grpc.server(futures.ThreadPoolExecutor(1))
     add_TraceServiceServicer_to_server(collector, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("collector")
+    tls = grpc.ssl_server_credentials([(key.read_bytes(), certificate.read_bytes())])
+    port = server.add_secure_port("127.0.0.1:0", tls) if is_secure else server.add_insecure_port("127.0.0.1:0")
     server.start()
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _SCRIPT, f"http://127.0.0.1:{port}")
+    address = f"http{'s' * is_secure}://127.0.0.1:{port}"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", _SCRIPT, address, str(authority.file) * is_secure)
     assert await asyncio.wait_for(process.wait(), 30) == 0
     server.stop(None).wait()
     resources = [resource for request in collector.requests for resource in request.resource_spans]
@@ -157,7 +164,7 @@ async def test_a_collector_that_is_away_keeps_nobody_from_stopping():
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
         where = f"http://127.0.0.1:{deaf.getsockname()[1]}"
-        process = await asyncio.create_subprocess_exec(sys.executable, "-c", _SCRIPT.replace("traces.close()", _TIMED), where)
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", _SCRIPT.replace("traces.close()", _TIMED), where, "")
         assert await asyncio.wait_for(process.wait(), 30) == 0
 
 

@@ -20,11 +20,16 @@ class SettingChanges:
 
     def __init__(self, settings: Settings, unused: Container[str] = ()) -> None:
         self._kind = type(settings)
+        self._at_start = settings
         self._taken = {name: getattr(settings, name) for name in self._kind.model_fields if name not in unused}
         self._takers: list[tuple[frozenset[str], Take]] = []
 
     def follow(self, fields: frozenset[str], take: Take) -> None:
-        """Have changes of these fields taken; of others it is said that they wait for a restart."""
+        """Have changes of these fields taken; of others it is said that they wait for a restart.
+
+        Who follows late, as a database does that the start did not wait for, hears of what has changed since the start.
+        """
+        self._taken = {name: getattr(self._at_start, name) for name in fields} | self._taken
         self._takers.append((fields, take))
 
     def forget(self, prefix: str) -> None:

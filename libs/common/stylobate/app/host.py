@@ -157,7 +157,11 @@ class Host(Shared):
             self.vault.on_change(self._take_changes)
             self.secret_refused = self.vault.look_soon
         traces = configure_traces(
-            self.placement.node, self.settings.trace_endpoint, self.settings.trace_ratio, version=__version__
+            self.placement.node,
+            self.settings.trace_endpoint,
+            self.settings.trace_ratio,
+            version=__version__,
+            authority=self.settings.trace_authority,
         )
         self._opened.callback(traces.close)
         self._opened.push_async_callback(self._finder.close)

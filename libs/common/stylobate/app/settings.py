@@ -26,6 +26,8 @@ class HostSettings(DiscoverySettings, VaultSettings):
     """auto: readable on a terminal, JSON elsewhere."""
     trace_endpoint: HttpUrl = ""
     """OTLP gRPC endpoint such as ``http://localhost:4317``; empty: traces are propagated and not exported."""
+    trace_authority: str = ""
+    """File of the certificates that an ``https://`` collector's own is held against; empty: those of the machine."""
     trace_ratio: Share = 0.01
     """Share of requests that begin a sampled trace, 0 to 1."""
     trace_trust_clients: bool = False
@@ -101,6 +103,13 @@ class HostSettings(DiscoverySettings, VaultSettings):
     """
     admin_hosts: tuple[HostName, ...] = ()
     """Names that the admin port answers to beside loopback names and addresses, such as `stylobate-gateway.shop.svc`."""
+
+    @field_validator("trace_authority")
+    @classmethod
+    def _holds_certificates(cls, file: str) -> str:
+        if file and (wrong := TlsSettings(authority=Path(file)).findings()):
+            raise ValueError(wrong[0])
+        return file
 
     @field_validator("log_level")
     @classmethod

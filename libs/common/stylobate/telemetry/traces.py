@@ -6,6 +6,7 @@ a resource of its own (``service.name``), also where several share a process; al
 """
 
 import threading
+from pathlib import Path
 from time import time_ns
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -78,20 +79,32 @@ def prepare() -> None:
 
 
 def configure(
-    node: str, endpoint: str = "", ratio: float = 0.0, *, version: str = "", exporter: SpanExporter | None = None
+    node: str,
+    endpoint: str = "",
+    ratio: float = 0.0,
+    *,
+    version: str = "",
+    authority: str = "",
+    exporter: SpanExporter | None = None,
 ) -> Traces:
     """Set up the traces of this process.
 
     :param node: the name of this process (``service.instance.id``).
     :param endpoint: an OTLP collector for gRPC, ``http://host:4317`` or ``https://…``; empty: no spans are made.
     :param ratio: the share of new traces that is sampled, 0 to 1; a trace that came sampled is followed in any case.
+    :param authority: file of the certificates that an ``https://`` collector's own is held against; empty: those of the machine.
     :param exporter: what takes the spans where no collector does.
     """
     global _active  # noqa: PLW0603  a process has one tracing, as it has one log
     if endpoint:
+        import grpc  # noqa: PLC0415  with the exporter
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  see prepare
 
-        exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https://"))
+        if endpoint.startswith("https://"):
+            trusted = grpc.ssl_channel_credentials(Path(authority).read_bytes() if authority else None)
+            exporter = OTLPSpanExporter(endpoint=endpoint, credentials=trusted)
+        else:
+            exporter = OTLPSpanExporter(endpoint=endpoint, insecure=True)
     processor = BatchSpanProcessor(exporter) if exporter is not None else None
     _active = Traces(node, version, processor, ratio if processor is not None else 0.0)
     return _active

@@ -18,16 +18,20 @@ _USER = """create role "{{name}}" login password '{{password}}' valid until '{{e
 
 
 class VaultServer:
-    """One server, in memory: a plain listener, and one with TLS beside it."""
+    """One server: a plain listener, and one with TLS beside it.
 
-    def __init__(self, folder: Path) -> None:
+    :param is_durable: whether what it was told survives its end; else it is kept in memory.
+    """
+
+    def __init__(self, folder: Path, *, is_durable: bool = False) -> None:
         self._folder = folder
         port = free_ports(2)
         authority = Authority(folder)
         certificate, key = authority.issue("vault")
         tls = {"address": f"{HOST}:{port + 1}", "tls_cert_file": str(certificate), "tls_key_file": str(key)}
         plain = {"address": f"{HOST}:{port}", "tls_disable": True}
-        settings = {"storage": {"inmem": {}}, "listener": [{"tcp": plain}, {"tcp": tls}]}
+        settings: dict[str, Any] = {"listener": [{"tcp": plain}, {"tcp": tls}]}
+        settings |= {} if is_durable else {"storage": {"inmem": {}}}
         self.server = EmbeddedOpenBao(folder / "data", port, settings=settings)
         self.url = self.server.url
         self.tls_url = f"https://{HOST}:{port + 1}"
@@ -99,8 +103,6 @@ class VaultServer:
         with self.root() as client:
             if "database/" not in client.sys.list_mounted_secrets_engines()["data"]:
                 client.sys.enable_secrets_engine("database")
-                client.sys.create_or_update_policy("database", 'path "database/creds/*" { capabilities = ["read"] }')
-                client.auth.approle.create_or_update_approle(ROLE, token_policies=[ROLE, "database"])
             client.secrets.database.configure(
                 name=name,
                 plugin_name="postgresql-database-plugin",

@@ -23,8 +23,9 @@ path "{_MOUNT}/data/{_PATH}/*" {{ capabilities = ["read"] }}
 path "transit/keys/*"    {{ capabilities = ["read"] }}
 path "transit/encrypt/*" {{ capabilities = ["update"] }}
 path "transit/decrypt/*" {{ capabilities = ["update"] }}
+path "database/creds/*"  {{ capabilities = ["read"] }}
 """
-"""What the platform may: read what is its own, seal and open keys. Its own token it may renew anyway."""
+"""What the platform may: read what is its own, seal and open keys, have users of a database made. Its token it may renew."""
 _TOKENS = {"token_ttl": "1h", "token_max_ttl": "24h"}
 _ANSWER_S = 5.0
 _INSTALL = "OpenBao is not installed: pip install 'stylobate[openbao]'"
