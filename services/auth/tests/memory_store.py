@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from stylobate.audit import AuditRecord
@@ -26,6 +26,7 @@ from stylobate_auth.model import (
     NewAccount,
     NewMail,
     Revocation,
+    RevocationKind,
     RevocationPage,
     Session,
     SessionEnd,
@@ -194,8 +195,8 @@ class MemoryAuthTransaction(
         """See the port."""
         for revocation in revocations:
             known = self.tables.revocations.get(revocation.key)
-            until = revocation.expires_at if known is None else max(revocation.expires_at, known[0].expires_at)
-            self.tables.revocations[revocation.key] = (replace(revocation, expires_at=until), self._clock())
+            kept = revocation if known is None else _later(known[0], revocation)
+            self.tables.revocations[revocation.key] = (kept, self._clock())
             self.revokes = True
 
     async def replace_password_hash(self, tenant: str, account_id: str, new: str) -> None:
@@ -481,3 +482,11 @@ class MemorySessionCopies:
     async def add(self, session: Session) -> None:
         """See the port."""
         self._copies.setdefault((session.tenant, session.id), session)
+
+
+def _later(known: Revocation, entry: Revocation) -> Revocation:
+    """Return the entry with what is the later of both; a key that changed again did so later than before."""
+    before, now = known.not_before, entry.not_before
+    if before is not None and now is not None:
+        now = max(before + timedelta(microseconds=entry.kind == RevocationKind.KEY_CHANGED), now)
+    return replace(entry, expires_at=max(known.expires_at, entry.expires_at), not_before=now or before)

@@ -185,6 +185,20 @@ async def test_revocations_are_listed_while_in_force(bench: Any) -> None:
     assert abs(page.as_of - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+async def test_a_key_that_changes_again_does_so_later(bench: Any) -> None:
+    """Also by who looked at the clock before the other, or has a slow one: whoever heard of the first change hears of this."""
+    until = datetime.now(UTC) + timedelta(minutes=9)
+    change = Revocation("default", RevocationKind.KEY_CHANGED, new_id(), until, not_before=NOW)
+    told = []
+    for seconds in (0, -5, 0, 5):
+        async with bench.store.transaction() as transaction:
+            await transaction.revoke(replace(change, not_before=NOW + timedelta(seconds=seconds)))
+        (entry,) = (await bench.other.revocations(None)).entries
+        told.append(entry.not_before)
+    assert told == sorted(set(told))
+    assert told[-1] == NOW + timedelta(seconds=5)
+
+
 async def test_a_later_look_finds_what_came_after_the_earlier(bench: Any) -> None:
     """A page that goes on from another holds every newer entry, also of a transaction that began before it."""
     slow = Revocation("default", RevocationKind.SESSION, "slow", datetime.now(UTC) + timedelta(minutes=5))

@@ -86,7 +86,11 @@ class AuthTransaction(
         """End every session of an account that is alive, but the one of that id; return them as they are now."""
 
     async def revoke(self, *revocations: Revocation) -> None:
-        """Add to the deny-list; an entry that is there already keeps the later of both expiries. Wakes whoever listens."""
+        """Add to the deny-list; an entry that is there already keeps the later of both expiries. Wakes whoever listens.
+
+        That a key changed is said with a later time than before, also by who looked at the clock earlier: of two who change it
+        at once the last one to be done is heard.
+        """
 
     async def replace_password_hash(self, tenant: str, account_id: str, new: str) -> None:
         """Replace the hash whatever it is: by who proved the account otherwise."""

@@ -13,7 +13,7 @@ from stylobate_auth.account_input import email_key as email_key_of
 from stylobate_auth.account_sealing import ADDRESS, NAME, AccountSealing
 from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.mail.kinds import MailKind
-from stylobate_auth.model import Account, NewAccount, NewMail, Revocation, Session, SessionEnd, UsedMailToken
+from stylobate_auth.model import Account, NewAccount, NewMail, Revocation, RevocationKind, Session, SessionEnd, UsedMailToken
 from stylobate_auth.refresh_token import RefreshToken
 from stylobate_auth.role import HeldRole
 from stylobate_auth.store.mongodb.api_keys import MongoApiKeyChanges
@@ -147,6 +147,8 @@ class MongoAuthTransaction(
         for entry in revocations:
             later = given(expires_at=micros(entry.expires_at), not_before=micros_or_none(entry.not_before))
             values = {name: {"$max": [f"${name}", value]} for name, value in later.items()}
+            if entry.kind == RevocationKind.KEY_CHANGED:  # later than it is known to have, whatever the clocks say
+                values["not_before"] = {"$max": [{"$add": ["$not_before", 1]}, later["not_before"]]}
             key = {"tenant": entry.tenant, "kind": int(entry.kind), "id": entry.id}
             changes.append(UpdateOne({"_id": key}, [{"$set": {**values, "changed_at": NOW}}], upsert=True))
         await self._transaction.bulk("revocation", changes)

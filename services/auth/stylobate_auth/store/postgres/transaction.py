@@ -102,9 +102,12 @@ _REVOKE = """
 insert into revocation as known (tenant, kind, id, not_before, expires_at) values ($1, $2, $3, $4, $5)
 on conflict (tenant, kind, id) do update
 set expires_at = greatest(known.expires_at, excluded.expires_at),
-    not_before = greatest(known.not_before, excluded.not_before),
+    not_before = greatest(
+        known.not_before + case when known.kind = 5 then interval '1 microsecond' else interval '0' end, excluded.not_before
+    ),
     changed_at = now()
 """
+"""A key that changed (kind 5) did so later than it is known to have, whatever the clocks say of those who change it at once."""
 
 
 class PostgresAuthTransaction(
