@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from stylobate.app.storage import MongoStorage, PostgresStorage, Storage
 from stylobate.config import Sources
 from stylobate.database import DatabaseManager
 from stylobate.database.address import is_mongodb
@@ -65,7 +66,7 @@ def _url_of(log: str, where: Sources) -> str:
 
 
 @asynccontextmanager
-async def schema_of(log: str, further: str = "") -> AsyncIterator[DatabaseManager]:
+async def schema_of(log: str, further: str = "") -> AsyncIterator[Storage]:
     """Open the schema of a service, where a log of it is.
 
     :param log: named like the service, or one of its parts. :param further: the name of a further database instead.
@@ -75,7 +76,11 @@ async def schema_of(log: str, further: str = "") -> AsyncIterator[DatabaseManage
     spec = installed_services()[name]
     url = databases_apart(spec, where)[further] if further else _url_of(log, where)
     if is_mongodb(url):
-        raise CommandError(f"this command works on PostgreSQL alone, as yet, and {name} is on MongoDB")
+        from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
+
+        async with MongoManager.open(url, service=name, pool_size=2) as on_mongodb:
+            yield MongoStorage(on_mongodb)
+        return
     async with DatabaseManager.open(
         url,
         service=name,
@@ -83,10 +88,10 @@ async def schema_of(log: str, further: str = "") -> AsyncIterator[DatabaseManage
         use_role=spec.settings.value("database_roles", where),
         pooler=spec.settings.value("database_pooler", where),
     ) as database:
-        yield database
+        yield PostgresStorage(database)
 
 
-def in_schemas(services: Iterable[str], do: Callable[[str, DatabaseManager], Awaitable[T]]) -> list[T]:
+def in_schemas(services: Iterable[str], do: Callable[[str, Storage], Awaitable[T]]) -> list[T]:
     """Do something in the schema of one service after the other; return what each gave.
 
     Raises CommandError when the database does not answer in time.
@@ -97,8 +102,8 @@ def in_schemas(services: Iterable[str], do: Callable[[str, DatabaseManager], Awa
         found = []
         async with asyncio.timeout(WITHIN.total_seconds()):
             for name in names:
-                async with schema_of(name) as database:
-                    found.append(await do(name, database))
+                async with schema_of(name) as storage:
+                    found.append(await do(name, storage))
         return found
 
     with answering():

@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
-from stylobate.database import DatabaseManager
+from stylobate.app.storage import Storage
 from stylobate.database.schema import SchemaMigrator, migrator_of
 from stylobate.ids import new_id
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import services_here
 from stylobate.launcher.schemas import WITHIN, answering, databases_apart, in_schemas, schema_of, services_with, sources
-from stylobate.outbox.postgres import PostgresNumbering
 from stylobate.services import installed_services
 
 db = typer.Typer()
@@ -58,9 +57,9 @@ def restored(
     if wrong := [name for name in services if name not in keeping]:
         raise CommandError(f"{', '.join(wrong)} keeps no log of events; these do: {', '.join(keeping)}")
 
-    async def begin(name: str, database: DatabaseManager) -> None:
+    async def begin(name: str, storage: Storage) -> None:
         epoch = new_id()
-        await PostgresNumbering(database, name).begin(epoch, "restored, said the command line")
+        await storage.numbering(name).begin(epoch, "restored, said the command line")
         console().print(f"{name}: epoch {epoch} has begun")
 
     if not database:

@@ -7,7 +7,6 @@ import orjson
 import typer
 
 from stylobate.hooks.port import HookStore
-from stylobate.hooks.postgres import PostgresHookStore
 from stylobate.launcher.output import CommandError, console, print_line
 from stylobate.launcher.schemas import in_schemas, services_with
 
@@ -91,5 +90,5 @@ def _named(ids: Sequence[int]) -> str:
 
 def _run(ask: Callable[[HookStore], Awaitable[list[T]]]) -> list[T]:
     """Return what the stores of all services answer together."""
-    answers = in_schemas(services_with("hooks"), lambda _, database: ask(PostgresHookStore(database)))
+    answers = in_schemas(services_with("hooks"), lambda _, storage: ask(storage.hooks()))
     return [found for answer in answers for found in answer]

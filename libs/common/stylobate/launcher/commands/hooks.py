@@ -5,14 +5,12 @@ from typing import Annotated
 
 import typer
 
-from stylobate.database import DatabaseManager
-from stylobate.hooks.postgres import PostgresHookStore
+from stylobate.app.storage import Storage
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.schemas import in_schemas, services_with
 from stylobate.launcher.times import moment
 from stylobate.outbox import Position
 from stylobate.outbox.port import APART
-from stylobate.outbox.postgres import PostgresEventLog
 from stylobate.services import event_sources
 
 hooks = typer.Typer()
@@ -21,7 +19,7 @@ hooks = typer.Typer()
 @hooks.command("list")
 def listing() -> None:
     """Show how far each durable hook has come, what stands aside, and its dead letters."""
-    found = in_schemas(services_with("hooks"), lambda _, database: PostgresHookStore(database).listing())
+    found = in_schemas(services_with("hooks"), lambda _, storage: storage.hooks().listing())
     rows = [row for rows in found for row in rows]
     sources = {row.source for row in rows}
     heads = {source: _end(source) for source in sources}
@@ -49,15 +47,15 @@ def rewind(
     if source.partition(APART)[0] not in event_sources():
         raise CommandError(f"{source} keeps no log of events")
 
-    async def place(source: str, database: DatabaseManager) -> Position:
-        log = PostgresEventLog(database, source)
+    async def place(source: str, storage: Storage) -> Position:
+        log = storage.event_log(source)
         if begin is not None:
             return await log.before(begin)
         return await (log.oldest() if start else log.head())
 
     (position,) = in_schemas([source], place)
     services = services_with("hooks")
-    if not any(in_schemas(services, lambda _, database: PostgresHookStore(database).rewind(hook, source, position))):
+    if not any(in_schemas(services, lambda _, storage: storage.hooks().rewind(hook, source, position))):
         raise CommandError(f"no durable hook {hook} has a position in the log of {source}; `stylobate hooks list` names them")
     console().print(f"{hook} goes on in the log of {source} from there within ten seconds")
 
@@ -76,7 +74,7 @@ def _passed(text: str) -> datetime:
 def _end(source: str) -> Position | None:
     """Return the end of a log; None where the further database that it is in does not answer, or is not named here."""
     try:
-        (head,) = in_schemas([source], lambda source, database: PostgresEventLog(database, source).head())
+        (head,) = in_schemas([source], lambda source, storage: storage.event_log(source).head())
     except CommandError:
         if APART not in source:
             raise
