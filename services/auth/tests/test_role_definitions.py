@@ -152,6 +152,16 @@ async def test_every_store_keeps_them(bench: Any) -> None:
     assert (await bench.other.account("default", person.id)).roles == ("user",)
 
 
+async def test_there_may_be_more_of_them_than_one_document_holds(bench: Any) -> None:
+    """A thousand for each tenant, with all that they may permit, are more than the 16 MB of MongoDB's documents and messages."""
+    permissions = tuple(f"orders:{number:02000}" for number in range(256))
+    roles = [DefinedRole(f"tenant-{number:02}", "lead", "", permissions, (), NOW) for number in range(36)]
+    async with bench.store.transaction() as transaction:
+        for role in roles:
+            await transaction.put_defined_role(role)
+    assert sorted((await bench.other.defined_roles())[1], key=lambda role: role.tenant) == roles
+
+
 async def test_a_role_that_is_given_is_not_removed_meanwhile(postgres: Any) -> None:
     """Its removal waits for who gives it, and takes it away again; who comes after the removal is told that it is gone."""
     person = await add_account(postgres.store, new_account())

@@ -4,6 +4,7 @@ The hold only tells others at once; what makes an answer the only one is its ``_
 with a primary, and needs no majority.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -35,12 +36,15 @@ class MongoIdempotencyLedger:
     async def claim(self, transaction: MongoTransaction, claims: Sequence[Claim]) -> list[bool]:
         """See the port; to be the first in its transaction, so that it sees the answers of whoever held the keys before."""
         holder = new_id()
-        held = await self._hold(claims, holder)
+        # a statement that is cancelled may arrive behind the one that lets go: who goes away does not take it along
+        holding = asyncio.create_task(self._hold(claims, holder), name="idempotency-hold")
 
         async def let_go() -> None:
+            await asyncio.wait([holding])
             await self._database.bulk(_HOLDS, [DeleteMany({"holder": holder})], ordered=False, quickly=True)
 
         transaction.on_end(let_go)
+        held = await asyncio.shield(holding)
         keys = [_key(claim) for claim in claims]
         answered = await transaction.find(_COLLECTION, {"_id": {"$in": keys}}, {"expires_at": 1})
         until = {tuple(one["_id"].values()): one["expires_at"] for one in answered}

@@ -1,9 +1,11 @@
 """What every ledger of idempotency keys promises, held against all of them."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from stylobate.idempotency import Answer, Claim, IdempotencyLedger, KeyTakenErro
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.idempotency.mongodb import MongoIdempotencyLedger
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
+from stylobate.testing.until import until
 
 NOW = datetime.now(UTC)
 CLAIM = Claim("default", "/ada", "Put", "k", b"hash", NOW, NOW + timedelta(hours=1), str.encode)
@@ -90,6 +93,18 @@ async def test_a_claimed_key_is_refused_without_waiting(bench: Bench) -> None:
         async with bench.transaction() as second:
             assert await bench.ledger.claim(second, [CLAIM, other, other]) == [False, True, False]
     assert await bench.change(CLAIM, "free again")
+
+
+async def test_who_goes_away_while_it_takes_a_key_holds_it_no_longer(bench: Bench) -> None:
+    """A caller that was cancelled at whatever moment is tried again with its key, and need not wait for anything."""
+    for turns in range(0, 60, 3):
+        claim = replace(CLAIM, key=str(turns))
+        task = asyncio.create_task(bench.change(claim, "lost", fail=True))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        assert await until(partial(bench.change, claim, "again"), within_s=5), turns
 
 
 async def test_an_answer_that_came_in_between_fails_the_transaction(bench: Bench) -> None:

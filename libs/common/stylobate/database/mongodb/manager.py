@@ -24,6 +24,7 @@ from stylobate.database.faults import RETRY_AFTER
 from stylobate.database.manager import Limits
 from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.faults import FAULTS, ClashError, fault_of, unavailable
+from stylobate.database.mongodb.leftovers import Leftovers
 from stylobate.database.mongodb.refusal import check_greeting, is_about_rights, look, may_not, refusals
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.signals import Signalled, Signals
@@ -66,6 +67,7 @@ class MongoManager(Statements):
         self._collections: dict[str, Collection] = {}
         self._in_use = 0
         self._signals: Signals
+        self.leftovers = Leftovers(self)
         self.reader: Statements = Reader(self)
 
     @classmethod
@@ -95,7 +97,10 @@ class MongoManager(Statements):
             if waits:
                 await wait_for_dependency(f"database {hosts(url)} for {service}", partial(manager._greet, setting, url))
             async with Signals.open(manager) as manager._signals:
-                yield manager
+                try:
+                    yield manager
+                finally:
+                    await manager.leftovers.close()
         finally:
             await client.close()
 

@@ -71,7 +71,11 @@ class Signals:
         self._listening.append(listening)
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="database-signals")
-        await self._opened.wait()
+        try:
+            await self._opened.wait()
+        except BaseException:  # nobody would ever end it
+            self.forget(listening)
+            raise
         return listening
 
     def forget(self, listening: Signalled) -> None:

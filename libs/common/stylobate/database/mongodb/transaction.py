@@ -57,6 +57,7 @@ class MongoTransaction(Statements):
         self._clashes = backoff(initial=0.002, maximum=0.05)
         self._until = until
         self._asked = 0.0
+        self._is_left = False
 
     @property
     def is_open(self) -> bool:
@@ -76,7 +77,10 @@ class MongoTransaction(Statements):
         self._signals.add(channel)
 
     def on_end(self, release: Callable[[], Awaitable[None]]) -> None:
-        """Call this when the transaction has ended, however it did; that the database does not answer then is borne."""
+        """Call this when the transaction has ended, however it did, and to its end, though our caller may be gone by then.
+
+        That the database does not answer is borne.
+        """
         self._afterwards.append(release)
 
     async def __aenter__(self) -> Self:
@@ -93,10 +97,10 @@ class MongoTransaction(Statements):
             elif error is None:
                 raise RuntimeError("a transaction that had failed was to be committed")
         finally:
-            await self._end()
-            for release in self._afterwards:
-                with suppress(UnavailableError):
-                    await release()
+            try:
+                await self._end()
+            finally:
+                await self._database.leftovers.settle(self._afterwards)
         if error is None and self._signals:
             with suppress(UnavailableError):  # who listens looks by itself as well
                 for channel in self._signals:
@@ -130,7 +134,7 @@ class MongoTransaction(Statements):
                 raise
             raise known from error
         except BaseException:
-            self._is_open = False
+            self._is_open, self._is_left = False, True
             raise
 
     async def _anew(self, clash: BaseException) -> None:
@@ -168,19 +172,21 @@ class MongoTransaction(Statements):
         await self._session.start_transaction(
             read_concern=_SNAPSHOT, write_concern=MAJORITY, read_preference=ReadPreference.PRIMARY
         )
-        self._is_open = True
+        self._is_open, self._is_left = True, False
 
     async def _commit(self) -> None:
         pauses = backoff(initial=0.02, maximum=0.25)
         self._asked = monotonic()
         until = self._asked + self._left_s()
         while True:
+            self._is_left = True
             try:
                 with pymongo.timeout(max(_LEAST_S, until - monotonic())):
                     await self._session.commit_transaction()
             except FAULTS as error:
                 pause = next(pauses)
-                if is_transient(error):
+                if is_transient(error):  # the server says that it is over
+                    self._is_left = False
                     clash = ClashError()
                     clash.__cause__ = error
                     await self._anew(clash)
@@ -192,15 +198,23 @@ class MongoTransaction(Statements):
                 if known is None:
                     raise
                 raise known from error
-            self._is_open = False
+            self._is_open = self._is_left = False
             return
 
     async def _abort(self) -> None:
+        """Undo what was done; the driver does not tell whether the server heard of it."""
         if self._session.in_transaction:
+            began, was_left, self._is_left = monotonic(), self._is_left, True
             with suppress(PyMongoError, OSError), pymongo.timeout(_ABORT_S):
                 await self._session.abort_transaction()
+            self._is_left = was_left or monotonic() - began >= _ABORT_S
 
     async def _end(self) -> None:
         self._is_open = False
-        await self._abort()
-        await self._session.end_session()
+        try:
+            await self._abort()
+        finally:
+            if self._is_left:
+                self._database.leftovers.leave(self._session)
+            else:
+                await self._session.end_session()

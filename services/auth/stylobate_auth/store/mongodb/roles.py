@@ -138,9 +138,11 @@ class MongoRoles:
         return None if first is None else time_or_none(first, "roles_end")
 
     async def _with_version(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> tuple[int, list[Document]]:
+        """Return the version, and what the pipeline gives: a document each, for together they may be more than one can hold."""
         joined = {"$lookup": {"from": collection, "pipeline": [*pipeline], "as": "found"}}
-        (document,) = await self._database.aggregate("access_state", [{"$match": {"_id": "access"}}, joined])
-        return document["version"], document["found"]
+        each = {"$unwind": {"path": "$found", "preserveNullAndEmptyArrays": True}}
+        documents = await self._database.aggregate("access_state", [{"$match": {"_id": "access"}}, joined, each])
+        return documents[0]["version"], [document["found"] for document in documents if "found" in document]
 
 
 def from_held(held: HeldRole) -> dict[str, Any]:
