@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from stylobate.declarations.limits_check import MAX_LEVELS
 from stylobate.declarations.model import BanRule
-from stylobate.declarations.rules import WINDOW_MAXIMUM
+from stylobate.declarations.rules import LONGEST_BURST, WINDOW_MAXIMUM
 from stylobate.value_kinds import OnUnreachable
 
 from stylobate_ratelimit.ban import LEVELS
@@ -78,6 +78,8 @@ class Limit:
         if self.ban is not None:
             self._check_ban(self.ban)
         interval_us = -(-period_us // self.limit)
+        if self.capacity * interval_us > LONGEST_BURST // timedelta(microseconds=1):
+            raise LimitInvalidError(f"The burst of {self.name} comes back in more than {LONGEST_BURST.days // 365} years.")
         object.__setattr__(self, "period_us", period_us)
         object.__setattr__(self, "interval_us", interval_us)
         object.__setattr__(self, "tolerance_us", self.capacity * interval_us)

@@ -131,6 +131,7 @@ def test_levels_that_make_no_sense_together_are_refused(limits, tenant, detail):
     ("name", "algorithm", "limit", "period", "burst"),
     [
         ("a:b", Algorithm.WINDOW, 1, MINUTE, 0),
+        ("a", Algorithm.GCRA, 1, MINUTE, 2**31 - 1),
         ("", Algorithm.WINDOW, 1, MINUTE, 0),
         ('a"b', Algorithm.WINDOW, 1, MINUTE, 0),
         ("a", Algorithm.WINDOW, 0, MINUTE, 0),

@@ -6,7 +6,9 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
+from stylobate.clients.limit_plan import key_level
 from stylobate.declarations.model import BanRule
+from stylobate_ratelimit.convert import from_level
 from stylobate_ratelimit.model import Limit
 
 from .limits import MINUTE, charge, checks, gcra, window
@@ -258,3 +260,12 @@ async def test_refusals_that_are_long_ago_count_no_more(under_test):
     assert list((await charge(store, checks(banning, *["anna"] * 3))).flags) == [0, 0, 0]
     await under_test.pass_time(SHORT * 1.5)
     assert list((await charge(store, checks(banning, *["anna"] * 3))).flags) == [0, 0, 2]
+
+
+@pytest.mark.parametrize("text", ["1000000/second gcra", "1/day burst 36525", "2147483647/day gcra"])
+async def test_what_can_be_written_can_be_counted(store, text):
+    """The widest limits that are taken of an API key, or of a file."""
+    limit = from_level(key_level(text).message, {}.__getitem__)
+    first, second = [await charge(store, checks(limit, "anna")) for _ in range(2)]
+    assert [*first.allowed, *second.allowed] == [True, True]
+    assert second.remaining[0] in {limit.capacity - 2, limit.capacity - 1}

@@ -19,6 +19,9 @@ _HANDLERS = re.compile(r"actions\s+of\s+(?P<module>[a-z][a-z0-9_]*)")
 WINDOW_MAXIMUM = 1000
 """A window remembers each charge; this bounds what one subject costs."""
 _LIMIT_MAXIMUM = 2**31 - 1
+LONGEST_BURST = timedelta(days=36_525)
+"""In which a whole burst comes back, at most: what is counted in microseconds stays exact in a double, as Redis has it."""
+_US = timedelta(microseconds=1)
 
 _PERMISSION = re.compile(r"[a-z][a-z0-9_-]*(?::[a-z0-9][a-z0-9_-]*)+")
 _RATE = re.compile(r"(?P<limit>[0-9]+)/(?P<unit>\w+)(?:\s+(?P<gcra>gcra)|\s+burst\s+(?P<burst>[0-9]+))?")
@@ -117,6 +120,10 @@ def parse_rate_limit(text: str, *, plain: str = "window") -> RateLimit:
         raise ValueError(f"{text!r}: the numbers must be between 1 and {_LIMIT_MAXIMUM}")
     period = _PERIODS[match["unit"]]
     if match["gcra"] or match["burst"] or plain == "gcra":
+        if limit > period // _US:
+            raise ValueError(f"{text!r}: at most one a microsecond, {period // _US}/{match['unit']}")
+        if (burst or limit) * -(-(period // _US) // limit) > LONGEST_BURST // _US:
+            raise ValueError(f"{text!r}: its burst comes back in more than {LONGEST_BURST.days // 365} years")
         return RateLimit(limit, period, "gcra", burst, text)
     if limit > WINDOW_MAXIMUM:
         raise ValueError(f"{text!r}: an exact window counts at most {WINDOW_MAXIMUM}; write `{text} gcra` for more")

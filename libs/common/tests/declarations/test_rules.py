@@ -60,6 +60,9 @@ def test_a_limit_is_a_number_per_period(text, limit):
         "5/second burst 0",
         "5/second burst",
         "999999999999/day gcra",
+        "1000001/second gcra",
+        "1/day burst 36526",
+        "1/day burst 2147483647",
     ],
 )
 def test_other_limits_are_refused(text):
