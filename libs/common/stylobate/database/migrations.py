@@ -18,6 +18,7 @@ from stylobate.database.unfinished import UNFINISHED, is_unfinished
 from stylobate.resilience import wait_for_dependency
 
 FILE = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
+LOCK = "select pg_advisory_lock(hashtextextended($1, 0))"
 _SERVICE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 _CREATE_TABLE = """
@@ -152,7 +153,8 @@ class Migrator:
             for part in self._sets
         }
         async with self._connection() as connection:
-            await connection.execute("select pg_advisory_lock(hashtextextended($1, 0))", f"stylobate.migrations.{self._service}")
+            await connection.execute(LOCK, lock_of(self._service))
+            await self._refuse_unfinished(connection)  # while this one waited, a restore may have begun
             try:
                 await self._prepare(connection)
                 pending = [file for name, have in files_by_set.items() for file in await _pending(connection, name, have)]
@@ -173,7 +175,13 @@ class Migrator:
             await connection.execute("select set_config('search_path', quote_ident($1), false)", self._service)
             if await connection.fetchval("select to_regclass('migration')") is None:
                 return [str(file) for part in self._sets for file in part.load()]
-            return [str(file) for part in self._sets for file in await _pending(connection, part.name, part.load())]
+            pending = [str(file) for part in self._sets for file in await _pending(connection, part.name, part.load())]
+            await self._refuse_unfinished(connection)  # afterwards: what was seen may be of a restore that has just begun
+            return pending
+
+    async def _refuse_unfinished(self, connection: asyncpg.Connection) -> None:
+        if not self._is_restore and await is_unfinished(connection):
+            raise MigrationError(f"database {hosts(self._url)}: {UNFINISHED}")
 
     async def _look_as_the_service(self, connection: asyncpg.Connection) -> None:
         user = await connection.fetchval("select current_user")
@@ -200,8 +208,7 @@ class Migrator:
         except asyncpg.PostgresError as error:  # waiting does not help
             raise MigrationError(f"database {hosts(self._url)}: {error.args[0]}") from error
         try:
-            if not self._is_restore and await is_unfinished(connection):
-                raise MigrationError(f"database {hosts(self._url)}: {UNFINISHED}")
+            await self._refuse_unfinished(connection)
             yield connection
         finally:
             await connection.close()  # and with it the lock
@@ -237,6 +244,11 @@ class Migrator:
                 "insert into migration (set, number, name, checksum) values ($1, $2, $3, $4)",
                 *(file.set, file.number, file.name, file.checksum),
             )
+
+
+def lock_of(service: str) -> str:
+    """Return the name of the lock that is held while the schema of a service is brought up to date; see :data:`LOCK`."""
+    return f"stylobate.migrations.{service}"
 
 
 def role_of(service: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from stylobate.database.copying import connected
+from stylobate.database.migrations import LOCK, lock_of
 from stylobate.database.unfinished import is_unfinished
 
 _MARK = """
@@ -61,6 +62,14 @@ async def unmark(url: str) -> None:
     """Take the mark away. Raises MigrationError."""
     async with connected(url) as connection:
         await connection.execute(_UNMARK)
+
+
+async def settle(url: str, services: Collection[str]) -> None:
+    """Wait until nobody brings schemas up to date who began before the mark was set. Raises MigrationError."""
+    async with connected(url) as connection:
+        for name in services:
+            await connection.execute(LOCK, lock_of(name))
+        await connection.execute("select pg_advisory_unlock_all()")
 
 
 @asynccontextmanager

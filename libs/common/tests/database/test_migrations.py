@@ -1,11 +1,15 @@
 """Migrations on a real server."""
 
 import asyncio
+from functools import partial
 
 import asyncpg
 import pytest
 from stylobate.database import DatabaseManager, MigrationError, MigrationSet, Migrator
 from stylobate.testing.databases import Databases
+from stylobate.testing.until import until
+
+WAITS = "select exists (select from pg_stat_activity where pg_backend_pid() = any (pg_blocking_pids(pid)))"
 
 
 @pytest.fixture
@@ -40,6 +44,26 @@ async def test_processes_may_upgrade_at_once(url, folder):
     parts = [MigrationSet("shop", folder)]
     applied = await asyncio.gather(*(Migrator(url, name, parts).upgrade() for name in ["one", "two"] * 4))
     assert sorted(name for names in applied for name in names) == ["shop/0001_create"] * 2 + ["shop/0002_name"] * 2
+
+
+async def test_who_waited_while_a_restore_began_does_nothing(url, folder):
+    """Nor does who saw what the restore has made take it for whole: the mark is looked for after what it says something about."""
+    migrator = Migrator(url, "shop", [MigrationSet("shop", folder)])
+    for lock, ask in (
+        ("select pg_advisory_xact_lock(hashtextextended('stylobate.migrations.shop', 0))", migrator.upgrade),
+        ("lock table shop.migration", migrator.pending),
+    ):
+        restoring = await asyncpg.connect(url)
+        async with restoring.transaction():
+            await restoring.execute(lock)
+            asking = asyncio.create_task(ask())
+            await until(partial(restoring.fetchval, WAITS), within_s=30)
+            await restoring.execute("create schema stylobate_restore")
+        with pytest.raises(MigrationError, match="did not come to its end"):
+            await asking
+        await restoring.execute("drop schema stylobate_restore")
+        await restoring.close()
+        await migrator.upgrade()
 
 
 async def test_one_service_cannot_touch_another(url, folder):

@@ -6,6 +6,7 @@ from typing import Any
 
 import asyncpg
 import pytest_asyncio
+from stylobate.launcher.backup.owner_keys import claimed
 from stylobate.testing.databases import Databases
 
 from .test_database_commands import run
@@ -39,13 +40,18 @@ async def test_a_backup_from_before_is_put_without_what_was_destroyed_since(
 ) -> None:
     """Encrypted; the newest file is for every backup, and whose it is not, or was altered, is refused by name."""
     keys, monday, tuesday = str(tmp_path / "keys"), str(tmp_path / "monday"), str(tmp_path / "tuesday")
+    with claimed(tmp_path / "keys"):
+        at_once = ("backup", str(tmp_path / "at_once"), "--owner-keys", keys)
+        await refused(stylobate, url, "another `stylobate backup` is about to replace it", *at_once, **KEY)
     await refused(stylobate, url, "there are 2 keys of owners, which no backup may hold", "backup", monday, **KEY)
     made = await run(stylobate, url, "backup", monday, "--owner-keys", keys, **KEY)
     assert made.returncode == 0, made.stderr
     assert f"{keys}: 2 keys of owners" in made.stdout
     first = (tmp_path / "keys").read_bytes()
+    assert (tmp_path / "keys").stat().st_mode & 0o777 == 0o600
     assert not any(file.name.startswith("state.owner_key") for file in (tmp_path / "monday").iterdir())
     assert SECRET.encode() not in first
+    assert not (tmp_path / "keys.lock").exists()
     connection = await asyncpg.connect(url)
     await connection.execute(DESTROY)
     assert (await run(stylobate, url, "backup", tuesday, "--owner-keys", keys, **KEY)).returncode == 0

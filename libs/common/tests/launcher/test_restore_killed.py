@@ -47,35 +47,57 @@ async def schemas(connection: asyncpg.Connection) -> list[str]:
     return sorted(row["nspname"] for row in found)
 
 
-def started(backup: Path, environ: dict[str, str]) -> commands.Command:
+LOCK = "select pg_advisory_lock(hashtextextended('stylobate.migrations.auth', 0))"
+WAITS = "select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))"
+
+
+def started(url: str, backup: Path) -> commands.Command:
     """Begin a restore."""
-    with (backup.parent / "restore.out").open("ab") as output, Path(os.devnull).open("rb") as nothing:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
+    with (backup.parent / "restore.out").open("wb") as output, Path(os.devnull).open("rb") as nothing:
         streams = (nothing, output, output)
+        environ["STYLOBATE_DATABASE_URL"] = url
         return commands.start("restore", str(backup), folder=backup.parent, environ=environ, streams=streams)
 
 
-async def killed_at(url: str, backup: Path, looking: asyncpg.Connection, lock: str, *arguments: Any) -> None:
-    """Begin a restore, and kill -9 it while it waits for something that is locked."""
-    holding = await asyncpg.connect(url)
-    async with holding.transaction():
-        await holding.execute(lock, *arguments)
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
-        command = started(backup, {**environ, "STYLOBATE_DATABASE_URL": url})
-        waits = "select exists (select from pg_stat_activity where $1 = any (pg_blocking_pids(pid)))"
-        await until(lambda: looking.fetchval(waits, holding.get_server_pid()), within_s=60)
-        command.send_signal(signal.SIGKILL)
-        assert await asyncio.to_thread(command.wait, 30) == -signal.SIGKILL
-    await holding.close()
+async def killed(url: str, backup: Path, looking: asyncpg.Connection) -> None:
+    """Begin a restore, and kill -9 it while it waits to make the schema of auth."""
+    first, second = await asyncpg.connect(url), await asyncpg.connect(url)
+    await first.execute(LOCK)
+    command = started(url, backup)
+    await until(lambda: looking.fetchval(WAITS, first.get_server_pid()), within_s=60)
+    behind = asyncio.create_task(second.execute(LOCK))  # the restore waits twice: until nobody migrates, and to do so itself
+    await until(lambda: looking.fetchval("select pg_blocking_pids($1) <> '{}'", second.get_server_pid()), within_s=60)
+    await first.close()
+    await behind
+    await until(lambda: looking.fetchval(WAITS, second.get_server_pid()), within_s=60)
+    command.send_signal(signal.SIGKILL)
+    assert await asyncio.to_thread(command.wait, 30) == -signal.SIGKILL
+    await second.close()
     idle = "select not exists (select from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid())"
     await until(lambda: looking.fetchval(idle), within_s=60)
+
+
+async def test_what_somebody_made_meanwhile_is_left_alone(databases: Databases, backup: Path) -> None:
+    """Who began to make a schema before there was a mark to see ends first, and nothing is put there, nor removed."""
+    async with databases.empty() as url:
+        upgrading, looking = await asyncpg.connect(url), await asyncpg.connect(url)
+        await upgrading.execute(LOCK)
+        command = started(url, backup)
+        await until(lambda: looking.fetchval(WAITS, upgrading.get_server_pid()), within_s=60)
+        await upgrading.execute("create schema auth")
+        await upgrading.close()
+        assert await asyncio.to_thread(command.wait, 30) == 2
+        assert "has the schema auth already" in (backup.parent / "restore.out").read_text(encoding="utf-8")
+        assert await schemas(looking) == ["auth"]
+        await looking.close()
 
 
 async def test_a_restore_that_was_killed_is_run_again(databases: Databases, stylobate: Any, backup: Path) -> None:
     """In the middle of the schemas, and between the marks at the end; until then nothing takes the databases for whole."""
     async with databases.empty() as url:
         looking = await asyncpg.connect(url)
-        lock = "select pg_advisory_xact_lock(hashtextextended($1, 0))"
-        await killed_at(url, backup, looking, lock, "stylobate.migrations.auth")
+        await killed(url, backup, looking)
         assert "stylobate_restore" in await schemas(looking)
         assert len(await schemas(looking)) > 1, "some of it is there"
         for command in (("db", "upgrade"), ("db", "status"), ("backup", str(backup.parent / "other"))):

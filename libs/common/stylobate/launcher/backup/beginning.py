@@ -48,9 +48,16 @@ class Beginning:
         return False
 
     async def begin(self) -> None:
-        """Set the marks."""
+        """Set the marks. When it returns, nobody makes a schema who had not seen them."""
         for url, services in self._of.items():
             await restoring.mark(url, services, self._backup)
+        for url, services in self._of.items():
+            await restoring.settle(url, services)
+
+    async def withdraw(self) -> None:
+        """Take the marks away, where nothing was put."""
+        for url in self._of:
+            await restoring.unmark(url)
 
     async def undo(self) -> None:
         """Remove everything."""

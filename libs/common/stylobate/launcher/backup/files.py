@@ -43,7 +43,7 @@ class Writer:
     """
 
     def __init__(self, path: Path, key: str = "", name: str = "") -> None:
-        self._file = path.open("xb")
+        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         self._sum = hashlib.sha256()
         self._compressed = zlib.compressobj(1, wbits=_GZIP)
         self._held = bytearray()

@@ -4,7 +4,10 @@ A backup holds no key of an owner, else it could be read for good. There is one 
 that a key that was destroyed is in none. Its first line says what it has, the others are rows as ``COPY`` writes them.
 """
 
-from collections.abc import AsyncIterator, Sequence
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,6 +23,34 @@ _NAME = "owner-keys"
 
 class _Head(msgspec.Struct, forbid_unknown_fields=True):
     columns: tuple[str, ...]
+
+
+@contextmanager
+def claimed(path: Path | None) -> Iterator[None]:
+    """Keep other backups from the file for as long as the block: whose moment is later replaces it later. Raises CommandError."""
+    if path is None:
+        yield
+        return
+    lock = path.with_name(f"{path.name}.lock")
+    while True:
+        try:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise CommandError(f"{path} cannot be written: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(lock.stat(), os.fstat(descriptor)):  # else whoever held it has removed it
+                    break
+        except BlockingIOError:
+            os.close(descriptor)
+            raise CommandError(f"{path}: another `stylobate backup` is about to replace it; try again when it is done") from None
+        os.close(descriptor)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 class OwnerKeysWriter:

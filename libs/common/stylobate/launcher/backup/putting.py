@@ -54,6 +54,11 @@ class Restore:
                 self._say(f"{self._folder}: whole, of {manifest.made_at}, made by release {manifest.release}")
                 await begun.begin()
                 try:
+                    await self._check_empty(manifest, found)  # somebody may have made a schema before the marks stood
+                except BaseException:
+                    await begun.withdraw()
+                    raise
+                try:
                     for schema in manifest.schemas:
                         await self._put(schema, found[schema.service, schema.database], keys)
                 except BaseException:

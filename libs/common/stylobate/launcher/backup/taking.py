@@ -16,7 +16,7 @@ from stylobate.config import Sources
 from stylobate.database.copying import SchemaContents, Snapshot, snapshot
 from stylobate.launcher.backup.files import Writer
 from stylobate.launcher.backup.manifest import FORMAT, MAIN, NAME, Manifest, Schema, Table
-from stylobate.launcher.backup.owner_keys import OwnerKeysWriter
+from stylobate.launcher.backup.owner_keys import OwnerKeysWriter, claimed
 from stylobate.launcher.backup.places import Place, places
 from stylobate.launcher.output import CommandError
 
@@ -51,7 +51,8 @@ class Backup:
             raise CommandError(f"{self._partial} cannot be made: {error.strerror}") from None
         with _held(self._partial):
             try:
-                manifest = await self._take()
+                with claimed(self._owner_keys):
+                    manifest = await self._take()
                 manifest.write(self._partial)
                 self._partial.rename(self._folder)
             except BaseException:
