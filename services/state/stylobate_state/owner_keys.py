@@ -108,6 +108,12 @@ class OwnerKeys:
             _log.info("owner_keys_destroyed", purpose=purpose, count=count)
         return count
 
+    def _forget_old(self) -> None:
+        """Have no keys in memory that nobody looked for lately; those that stand first were looked for first."""
+        before = monotonic() - self._kept_s  # what was fetched a moment ago is still to be used
+        while self._known and (first := next(iter(self._known.items())))[1].until < before:
+            del self._known[first[0]]
+
     async def _make(self, under: DataKey, place: tuple[str, str, str], purpose: str) -> KeptOwnerKey:
         """Make one, or take the one that another process made at the same moment."""
         _, tenant, owner = place
@@ -125,6 +131,7 @@ class OwnerKeys:
     async def _take(self, found: Collection[KeptOwnerKey]) -> dict[str, _Known]:
         """Open them, and keep them at hand for a while."""
         under = await self._keys.by_id({kept.sealed_by for kept in found if kept.sealed})
+        self._forget_old()
         until, taken = monotonic() + self._kept_s, dict[str, _Known]()
         for kept in found:
             key = None

@@ -122,6 +122,18 @@ async def test_each_owner_has_a_key(place: Place) -> None:
     assert (await place.get("bills", "1", place.other))["ssn"] == "1-1"
 
 
+async def test_what_was_read_is_not_kept_in_memory(place: Place) -> None:
+    """No plaintext of an owner's stays, nor a key that was not looked for lately: what is destroyed is gone there, too."""
+    await place.put("bills", "1", "1-1")
+    assert (await place.get("bills", "1", place.other))["ssn"] == "1-1"
+    sealing = place.other.keeper._environment.sealing
+    for manager in (place.manager, place.other):
+        assert not manager.keeper._environment.sealing._known_by_heart
+    await place.put("bills", "2", "2-2", BOB)
+    assert (await place.get("bills", "2", place.other))["ssn"] == "2-2"
+    assert [known.kept.owner for known in sealing.owners._known.values()] == ["bob"]
+
+
 async def test_deleting_an_account_destroys_what_was_theirs(place: Place) -> None:
     """Objects lose the fields or go; what is left in older versions, and in copies from before, nobody opens any more."""
     for namespace in DECLARED:

@@ -204,11 +204,15 @@ class DataKeys:
     async def reseal(self) -> int:
         """Seal anew the keys that another key-encryption key has sealed, and return how many.
 
-        Raises KeyNotOpenedError, UnavailableError.
+        Raises KeyNotOpenedError, UnavailableError; those that could be opened are sealed anew all the same.
         """
         foreign = [kept for kept in await self._store.all() if kept.sealed_by != self._encryption.id]
+        faults: list[BaseException] = []
         for first in range(0, len(foreign), _AT_ONCE):
-            await asyncio.gather(*map(self._reseal, foreign[first : first + _AT_ONCE]))
+            done = await asyncio.gather(*map(self._reseal, foreign[first : first + _AT_ONCE]), return_exceptions=True)
+            faults += [fault for fault in done if fault is not None]
+        if faults:
+            raise next((fault for fault in faults if not isinstance(fault, KeyNotOpenedError)), faults[0])
         return len(foreign)
 
     async def keep(self) -> None:

@@ -103,3 +103,16 @@ async def test_a_secret_makes_another_key_for_another_purpose(store):
     await DataKeys(store, by(OLD)).current("a")
     with pytest.raises(KeyNotOpenedError):
         await DataKeys(store, by(OLD, purpose="other")).current("a")
+
+
+async def test_one_key_that_nobody_opens_holds_no_other_back(store):
+    """When all are sealed anew, however many there are; it is told all the same."""
+    lost = DataKeys(store, by("l" * 40))
+    await lost.current("a")
+    former = DataKeys(store, by(OLD))
+    purposes = [f"b{number:03d}" for number in range(100)]
+    await asyncio.gather(*map(former.current, purposes))
+    keys = DataKeys(store, by(NEW, OLD))
+    with pytest.raises(KeyNotOpenedError):
+        await keys.reseal()
+    assert [standing.purpose for standing in await keys.standings() if standing.is_foreign] == ["a"]
