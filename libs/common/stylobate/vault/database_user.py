@@ -10,6 +10,8 @@ from stylobate.vault.errors import VaultDeniedError, VaultError, VaultRefusedErr
 
 _SPENT = 0.5
 """Of its time, after which a lease is renewed; one that can be renewed for less than that is as good as over."""
+_DOUBTED_AFTER_S = 60.0
+"""How old a user is that is replaced because the server refuses it, though its lease is renewed: not one for each try."""
 
 
 class DatabaseUser:
@@ -27,6 +29,8 @@ class DatabaseUser:
         self._whole = 0.0
         self._ends = 0.0
         self._due = 0.0
+        self._made_at = 0.0
+        self._is_doubted = False
 
     @property
     def is_wanted(self) -> bool:
@@ -60,17 +64,20 @@ class DatabaseUser:
         return urlunsplit(parts._replace(netloc=f"{who}@{parts.netloc.rpartition('@')[2]}"))
 
     def doubt(self) -> None:
-        """Take note that the server refused it: look at its lease soon."""
+        """Take note that the server refused it: look at its lease soon, or have another one made."""
         self._due = 0.0
+        self._is_doubted = True
 
     def look(self) -> bool:
         """Renew it where that is due, or have another one made; return whether it is another one. Raises VaultError."""
         if not self._name:
             return False
-        if self._login != self._client.logins:
-            return self._make()
-        if self.due_in_s:
+        if self._login == self._client.logins and self.due_in_s:
             return False
+        is_refused = self._is_doubted and self._clock() - self._made_at >= _DOUBTED_AFTER_S
+        self._is_doubted = False
+        if is_refused or self._login != self._client.logins:
+            return self._make()
         try:
             left_s = self._client.renew(self._lease)
         except (VaultRefusedError, VaultDeniedError):  # it is over, or may not be renewed
@@ -84,6 +91,7 @@ class DatabaseUser:
         given = self._client.lease(self._path)
         self._name, self._password, self._lease = given.values["username"], given.values["password"], given.id
         self._login, self._whole = self._client.logins, given.seconds
+        self._made_at, self._is_doubted = self._clock(), False
         self._holds(given.seconds)
         return True
 

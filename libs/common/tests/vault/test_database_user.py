@@ -11,6 +11,8 @@ from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until
 from stylobate.vault import VaultManager
+from stylobate.vault.client import VaultClient
+from stylobate.vault.database_user import DatabaseUser
 
 _OFTEN = {"refresh": timedelta(seconds=1)}
 _GROUP = """
@@ -102,6 +104,25 @@ async def test_migrations_belong_to_the_service(vault, engine) -> None:
     vault.end_logins()
     gone = f"select 1 from pg_roles where rolname = '{user}'"
     await until(lambda: _as_owner(engine, gone), lambda rows: not rows)
+
+
+async def test_a_user_that_the_server_refuses_is_replaced(vault, engine) -> None:
+    """Whatever Vault says of its lease: somebody changed it in the database. Once a minute, for the cause may be another."""
+    place = urlsplit(engine)
+    query = parse_qs(place.query)
+    named = {"host": query["host"][0], "name": place.path[1:], "port": query.get("port", ["5432"])[0]}
+    vault.database("steady", **named, ttl="60s", most="600s")
+    now = 0.0
+    user = DatabaseUser(VaultClient(vault.options("database", database_role="steady")), lambda: now)
+    first = user.for_url(engine)
+    await _as_owner(engine, f'alter role "{urlsplit(first).username}" nologin')
+    users = [first]
+    for now in (1.0, 59.0, 61.0, 62.0, 119.0, 122.0):  # noqa: B007  the clock
+        user.doubt()
+        await asyncio.to_thread(user.look)
+        users.append(user.for_url(engine))
+    assert [*map(users.index, users)] == [0, 0, 0, 3, 3, 3, 6]
+    await (await asyncpg.connect(users[-1])).close()
 
 
 def test_without_a_user_nothing_starts(vault, engine) -> None:
