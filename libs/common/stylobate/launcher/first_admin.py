@@ -26,8 +26,11 @@ def told(invitation: InviteFirstAdminResponse, gateway: str) -> str:
     if invitation.link:
         return f"first administrator (this link works once, until {end}):\n  {invitation.link}"
     body = f'{{"token": "{invitation.token}", "email": "you@example.com", "password": "a password of yours"}}'
-    command = f"curl -sS {gateway or 'https://…'}/v1/auth/first-admin -H 'content-type: application/json' -d '{body}'"
-    return f"first administrator (this works once, until {end}):\n  {command}"
+    command = f"curl -sS {gateway or 'https://…'}/v1/auth/first-admin -H 'content-type: application/json' -d @-"
+    return (
+        f"first administrator (this works once, until {end}):\n  {command}\n"
+        f"type this line into it, with what is yours, then Ctrl-D, so that it is in no history of commands:\n  {body}"
+    )
 
 
 async def told_at_start(gateway: str) -> str:
