@@ -1,14 +1,16 @@
 """A MongoDB that the platform cannot run on: one line that says what is the matter, and no waiting for what does not pass."""
 
+import socket
 from pathlib import Path
 
 import pytest
 from stylobate.config import ConfigError
 from stylobate.database.migrations import MigrationError, MigrationSet
 from stylobate.database.mongodb import MongoManager, MongoMigrator
-from stylobate.database.mongodb.refusal import check_greeting
+from stylobate.database.mongodb.refusal import check_greeting, look
 from stylobate.launcher.embedded import EmbeddedMongo
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import until
 
 URL = "mongodb://db1,db2/stylobate?replicaSet=rs0"
 LEASES = (MigrationSet.of("leases"),)
@@ -41,11 +43,31 @@ async def test_a_standalone_server_is_refused(tmp_path: Path) -> None:
         await server.stop()
 
 
+async def test_a_member_that_was_just_started_is_waited_for_where_there_are_others(tmp_path: Path) -> None:
+    """It says what one says whose set was never begun; where it is the only one, that is told."""
+    port, nobody = free_ports(1), free_ports(1)
+    server = EmbeddedMongo(tmp_path, port)
+    await server.start()
+    try:
+        await until(lambda: _listens(port))
+        with pytest.raises(ConfigError, match=r"its replica set was not begun: run rs.initiate\(\) once"):
+            await look("URL", f"mongodb://127.0.0.1:{port}/stylobate")
+        await look("URL", f"mongodb://127.0.0.1:{port},127.0.0.1:{nobody}/stylobate")
+    finally:
+        await server.stop()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as asking:
+        return asking.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.mark.parametrize(
     ("hello", "said"),
     [
         ({"maxWireVersion": 13, "setName": "rs0"}, "older than MongoDB 6.0"),
         ({"maxWireVersion": 17}, "standalone"),
+        ({"maxWireVersion": 17, "isreplicaset": True}, "was not begun"),
         ({"maxWireVersion": 17, "setName": "other"}, "named other"),
         ({"maxWireVersion": 17, "setName": "rs0"}, ""),
         ({"maxWireVersion": 25, "msg": "isdbgrid"}, ""),

@@ -29,6 +29,7 @@ from stylobate.database.mongodb.refusal import check_greeting, is_about_rights, 
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.signals import Signalled, Signals
 from stylobate.database.mongodb.statements import Collection, Do, Document, R, Statements
+from stylobate.database.mongodb.succession import Succession
 from stylobate.database.mongodb.transaction import MAJORITY, MongoTransaction
 from stylobate.database.refusal import URL
 from stylobate.errors import DatabaseUnavailableError
@@ -44,6 +45,7 @@ _PATIENCE = timedelta(seconds=1)
 _WAIT_MS = 2000
 _IDLE_MS = 10_000
 _SECONDARY_LAG_S = 90
+_ALWAYS_THERE = "migration"
 _log = get_logger("app")
 
 
@@ -65,6 +67,7 @@ class MongoManager(Statements):
         """Why nothing is asked of the server yet; empty: it is."""
         self._database = client.get_database(name, _CODECS, ReadPreference.PRIMARY, MAJORITY, ReadConcern("majority"))
         self._collections: dict[str, Collection] = {}
+        self._succession = Succession(client, self._database.get_collection(_ALWAYS_THERE), self.statement_s)
         self._in_use = 0
         self._signals: Signals
         self.leftovers = Leftovers(self)
@@ -189,17 +192,19 @@ class MongoManager(Statements):
         return Health(status, details, metrics)
 
     async def _do(self, collection: str, do: Do[R], *, is_read: bool = False) -> R:
-        del is_read
-        return await self.run(self._database if not collection else self.collection(collection), do)
+        return await self.run(self._database if not collection else self.collection(collection), do, is_of_primary=is_read)
 
-    async def run(self, on: Any, do: Do[R]) -> R:
-        """Send one statement."""
+    async def run(self, on: Any, do: Do[R], *, is_of_primary: bool = False) -> R:
+        """Send one statement.
+
+        :param is_of_primary: it reads, and is to see all that was acknowledged before, by a primary that is gone too.
+        """
         if self.held:
             raise DatabaseUnavailableError(metadata={"cause": self.held}, retry_after=RETRY_AFTER)
         self._in_use += 1
         try:
             with pymongo.timeout(self.statement_s):
-                return await do(on, None)
+                return await (self._succession.read(on, do) if is_of_primary else do(on, None))
         except FAULTS as error:
             known = fault_of(error)
             if known is None:
@@ -214,7 +219,7 @@ class MongoManager(Statements):
             with refusals(setting, url):
                 check_greeting(setting, url, await self._client.admin.command("hello"))
                 # what the server does not let everybody see: the user and the password are looked at
-                await self._database.get_collection("migration").find_one({}, {"_id": 1})
+                await self._database.get_collection(_ALWAYS_THERE).find_one({}, {"_id": 1})
         except ServerSelectionTimeoutError as error:
             await look(setting, url)
             raise unavailable(error) from error

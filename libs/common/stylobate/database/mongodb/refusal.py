@@ -69,6 +69,8 @@ def check_greeting(setting: str, url: str, hello: Mapping[str, Any]) -> None:
     said, wanted = "", parse_uri(url)["options"].get("replicaSet")
     if hello.get("maxWireVersion", 0) < _WIRE_6:
         said = "the server is older than MongoDB 6.0"
+    elif hello.get("isreplicaset"):
+        said = "its replica set was not begun: run rs.initiate() once (one member is enough)"
     elif hello.get("msg") != "isdbgrid" and not hello.get("setName"):
         said = (
             "a standalone server, which has no transactions: start it with --replSet rs0 and run rs.initiate() once "
@@ -95,4 +97,6 @@ async def look(setting: str, url: str) -> None:
             continue
         finally:
             await client.close()
+        if len(parsed["nodelist"]) > 1 and hello.get("isreplicaset"):
+            continue  # a member that has just been started says so as well, before it has found the others
         check_greeting(setting, url, hello)

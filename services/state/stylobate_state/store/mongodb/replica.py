@@ -33,4 +33,4 @@ async def of_one_moment(
         del on
         return await (await there.aggregate(pipeline)).to_list()
 
-    return await database.run(None, do)
+    return await database.run(None, do, is_of_primary=not may_lag)
