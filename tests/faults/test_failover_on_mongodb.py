@@ -34,7 +34,8 @@ _PER_SECOND = 20
 _CUSTOMERS = 50
 """Each orders less often than thirty times a minute."""
 _BACK_WITHIN_S = 15.0
-_WITHIN = timedelta(seconds=60)
+_WITHIN = timedelta(seconds=120)
+"""For a machine that is busy with other things; how long nothing was acknowledged is measured by itself."""
 _HELD = {f"STYLOBATE_RATELIMIT_EDGE_{name}": "6000/second" for name in ("IP", "USER")} | {
     "STYLOBATE_AUTH_ACCESS_TOKEN_LIFETIME": "15m"  # a watch ends with its token
 }
@@ -157,7 +158,7 @@ def test_nothing_acknowledged_is_lost_with_the_primary(
                 if is_killed:
                     mongo_set.start(ended)
                 mongo_set.settle()
-                load.goes_on(100)
+                load.goes_on(30)
                 figures.append(load.silence(began))
             load.stop()
             assert load.wrong == []
