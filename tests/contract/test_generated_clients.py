@@ -46,6 +46,7 @@ def test_typescript_compiles_strictly(document, tmp_path):
     assert compiled.returncode == 0, compiled.stdout
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(400)
 def test_python_holds_under_strict_types(document, tmp_path):
     """openapi-python-client: nothing of the document is left out, and what is generated is typed throughout."""

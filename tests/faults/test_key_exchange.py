@@ -4,6 +4,7 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from stylobate.identity import generate_service_keys
 from stylobate.testing.platform import Platform
 from stylobate.testing.until import wait_until
@@ -15,6 +16,7 @@ CONCERNED = ("gateway", "auth", "ratelimit")
 """Those that have a part in what is asked here."""
 
 
+@pytest.mark.soak
 def test_a_key_is_exchanged_and_taken_away(tmp_path: Path) -> None:
     """Nobody notices the exchange; when nobody knows the gateway's key any more, callers hear 503 and the log says why."""
     with Platform.run(tmp_path, "--split", environ={"STYLOBATE_LOG_FORMAT": "json"}) as platform, Person(platform.gateway) as ada:

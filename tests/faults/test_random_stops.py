@@ -57,11 +57,6 @@ async def stop_at_random(folder: Path, url: str, redis_url: str, times: int, cha
     print(f"{times} stops, {ready} of them of a ready platform")  # noqa: T201  the figure
 
 
-async def test_a_stop_of_everything_at_any_moment_ends(tmp_path: Path, url: str, redis_url: str) -> None:
-    """A dozen starts of all six services, each stopped at a random moment."""
-    await stop_at_random(tmp_path, url, redis_url, 12, random.Random(3))
-
-
 @pytest.mark.soak
 @pytest.mark.timeout(3000)
 async def test_many_stops_of_everything_at_any_moment_end(tmp_path: Path, url: str, redis_url: str) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
+import pytest
 from stylobate.errors import PermissionDeniedError, StylobateError, UnavailableError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.rpc.call import Call
@@ -105,6 +106,7 @@ async def test_nothing_is_left_of_a_role_that_is_gone(postgres: Any) -> None:
     assert await postgres.rows(f"select * from resource_grant where substr(subject, 6) {gone} subject like 'role:%'") == []
 
 
+@pytest.mark.soak
 async def test_nothing_is_left_on_mongodb_either(mongodb: Any) -> None:
     """Where who comes second may be told to come again, and nothing else."""
     assert [error for error in await _crowded(mongodb.store) if not isinstance(error, UnavailableError)] == []

@@ -47,7 +47,7 @@ def test_a_copy_of_the_example_is_tested_beside_it(project, stylobate) -> None:
         assert (modules / "kiosk" / first.partition("$schema=")[2]).is_file()
 
 
-@pytest.mark.parametrize("way", ["--python", "--yaml"])
+@pytest.mark.parametrize("way", [pytest.param("--python", marks=pytest.mark.soak), "--yaml"])
 def test_a_new_module_works_and_has_a_test(project, stylobate, way) -> None:
     """Whatever its name; two of them stand beside each other."""
     assert stylobate("init", "shop").returncode == 0

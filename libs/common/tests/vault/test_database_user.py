@@ -47,6 +47,7 @@ def _sources(vault, owner, role="brief", **other):
     return manager, Sources({"STYLOBATE_DATABASE_URL": owner}, (), None, manager.secrets)
 
 
+@pytest.mark.soak
 async def test_users_change_and_no_statement_fails(vault, engine) -> None:
     """A user is renewed, and replaced before its end; what works with the pool meanwhile never hears of it."""
     manager, sources = _sources(vault, engine)
