@@ -11,7 +11,7 @@ import httpx
 
 from bench.contenders import Contender, action, request
 from bench.http_action import Round, Scene, measured
-from bench.processes import HOST, Load
+from bench.processes import HOST, Load, lasting
 from bench.report import Report, Target
 
 _SCENES = (Scene("8", 8), Scene("32", 32))
@@ -29,7 +29,7 @@ def measure(rounds: int, seconds: int) -> Report:
         for scene in _SCENES:
             for number in range(-1 if scene is _SCENES[0] else 0, rounds):  # the first is for warming up
                 for one in contenders if number % 2 == 0 else reversed(contenders):
-                    figures = measured(one, scene, load, seconds)
+                    figures = measured(one, scene, load, lasting(number, seconds))
                     if number >= 0:
                         found[scene.name, one.name].append(figures)
     columns = ("what", "connections", "req/s", "CPU us/req", "stores us/req", "req/s ratio", "CPU ratio")

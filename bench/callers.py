@@ -3,6 +3,7 @@
 from typing import Any
 
 from stylobate.identity import Principal, PrincipalKind
+from stylobate.identity.resources import NOTHING, Granted
 
 TOKEN = "e" * 300
 USER = Principal(kind=PrincipalKind.USER, id="0192f3a0-0000-7000-8000-000000000000")
@@ -33,3 +34,15 @@ class Services:
     def verify(self, token: str, audiences: Any = ()) -> str:  # noqa: ARG002  for every service
         """Return whose it is."""
         return "gateway" if token == self._token else ""
+
+
+class Nobody:
+    """Grants no permission: none is asked for."""
+
+    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:  # noqa: ARG002
+        """Say no."""
+        return False
+
+    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:  # noqa: ARG002
+        """Nothing, to nobody."""
+        return NOTHING

@@ -9,13 +9,14 @@ at 128 connections flatters the quickest by some hundredths.
 """
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from bench import wrk
 from bench.contenders import ACTIONS, PARSE, USERS, Contender, action, parse_server, plain
-from bench.processes import Load
+from bench.processes import Load, lasting
 from bench.report import Report, Target
 from bench.servers import STORES, baseline, split_baseline
 
@@ -87,7 +88,7 @@ def split(rounds: int, seconds: int, against: Path | None = None) -> Report:
             enter(action(ours, "--split")),
             *([enter(action(f"{ours}, {against}", "--split", checkout=against))] if against is not None else []),
         ]
-        found = _race(contenders, enter(Load.open()), rounds, seconds)
+        found = _race(contenders, enter(Load.open()), rounds, seconds, [one for one in SCENES if not one.is_mixed])
     report = _report("P2", "the same, a process per service", found, base)
     report.targets += [
         Target("CPU against the bare split, 32 connections", _ratio(found, "32", ours, base), 0.35),
@@ -97,19 +98,19 @@ def split(rounds: int, seconds: int, against: Path | None = None) -> Report:
     return report
 
 
-def _race(contenders: list[Contender], load: Load, rounds: int, seconds: int) -> Rounds:
-    found: Rounds = {(scene.name, contender.name): [] for scene in SCENES for contender in contenders}
-    for scene in SCENES:
-        is_new = scene in {SCENES[0], *(one for one in SCENES if one.is_mixed)}
+def _race(contenders: list[Contender], load: Load, rounds: int, seconds: int, scenes: Sequence[Scene] = SCENES) -> Rounds:
+    found: Rounds = {(scene.name, contender.name): [] for scene in scenes for contender in contenders}
+    for scene in scenes:
+        is_new = scene is scenes[0] or scene.is_mixed
         for number in range(-1 if is_new else 0, rounds):  # the first is for warming up: caches, verified tokens
             for contender in contenders if number % 2 == 0 else reversed(contenders):
-                one = measured(contender, scene, load, seconds)
+                one = measured(contender, scene, load, lasting(number, seconds))
                 if number >= 0:
                     found[scene.name, contender.name].append(one)
     return found
 
 
-def measured(contender: Contender, scene: Scene, load: Load, seconds: int) -> Round:
+def measured(contender: Contender, scene: Scene, load: Load, seconds: float) -> Round:
     """Return one round of a contender."""
     requests = contender.mixed if scene.is_mixed else contender.plain
     before = contender.processes.cpu_seconds()
@@ -119,7 +120,7 @@ def measured(contender: Contender, scene: Scene, load: Load, seconds: int) -> Ro
     count = result["answered"]
     if not count:  # on a busy machine a round can be too short for the slowest
         if seconds >= _LONGEST_S:
-            raise RuntimeError(f"{contender.name} answered nothing in {seconds} s")
+            raise RuntimeError(f"{contender.name} answered nothing in {seconds:g} s")
         return measured(contender, scene, load, seconds * 2)
     return Round(
         rate=count / result["seconds"],
@@ -140,7 +141,7 @@ def _report(name: str, title: str, found: Rounds, base: str) -> Report:
         report.rows.append((what, scene, *middle, *ratios))
     report.notes.append(
         f"medians of {len(rounds)} alternating rounds, {USERS} users; ratios are medians of the rounds'; "
-        f"load from {'wrk' if wrk.is_installed() else 'Python (wrk is not installed)'}, mixed: {ACTIONS} actions, "
+        f'load from {"wrk" if wrk.is_installed() else "Python (wrk is not installed)"}; "mixed": {ACTIONS} actions, '
         "an address for each connection, load from Python"
     )
     return report

@@ -18,7 +18,7 @@ from stylobate_ratelimit.store.redis import RedisLimitStore
 
 from bench.contenders import USERS, Contender, action
 from bench.http_action import Round, Scene, measured
-from bench.processes import Load
+from bench.processes import Load, lasting
 from bench.report import Report, Target
 from bench.servers import embedded
 
@@ -63,7 +63,7 @@ def _race(contenders: list[Contender], load: Load, rounds: int, seconds: int) ->
     for scene in _SCENES:
         for number in range(-1 if scene is _SCENES[0] else 0, rounds):  # the first is for warming up
             for contender in contenders if number % 2 == 0 else reversed(contenders):
-                one = measured(contender, scene, load, seconds)
+                one = measured(contender, scene, load, lasting(number, seconds))
                 if number >= 0:
                     found[scene.name, contender.name].append(one)
     return found

@@ -18,7 +18,7 @@ import orjson
 from stylobate.config import Sources
 from stylobate_auth.settings import AuthSettings
 
-from bench.processes import HOST, Load, Processes
+from bench.processes import HOST, Load, Processes, lasting
 from bench.report import Report, Target
 from bench.servers import SETTINGS, STORES, User, platform, users
 
@@ -54,7 +54,7 @@ class _Platform(NamedTuple):
         return sum(used for name, used in self.processes.cpu_seconds().items() if name not in STORES)
 
 
-def measure(rounds: int, seconds: int) -> Report:
+def measure(rounds: int, seconds: float) -> Report:
     """P7."""
     settings = AuthSettings.load(Sources(environ={"STYLOBATE_AUTH_SIGNING_KEY": "x" * 32}, folders=()))
     hasher = argon2.PasswordHasher(
@@ -71,7 +71,7 @@ def measure(rounds: int, seconds: int) -> Report:
         call_s = (server.cpu_seconds() - cpu) / alone["answered"]
         found = []
         for number in range(-1, rounds):  # the first is for warming up
-            length = seconds if number >= 0 else 1
+            length = lasting(number, seconds)
             one = _Round(*_verify(hasher, settings.threads, length), *_log_in(server, load, probe, length, call_s))
             if number >= 0:
                 found.append(one)
@@ -91,7 +91,7 @@ def _post(port: int, path: str, body: str, more: str = "") -> str:
     return f"{head}\r\n\r\n{body}"
 
 
-def _verify(hasher: argon2.PasswordHasher, threads: int, seconds: int) -> tuple[float, float]:
+def _verify(hasher: argon2.PasswordHasher, threads: int, seconds: float) -> tuple[float, float]:
     """Return verifications a second and the CPU time of one in ms."""
     made = hasher.hash(_PASSWORD)
     begun, cpu = perf_counter(), process_time()
@@ -109,7 +109,7 @@ def _verify(hasher: argon2.PasswordHasher, threads: int, seconds: int) -> tuple[
 
 
 def _log_in(
-    server: _Platform, load: Load, probe: Load, seconds: int, call_s: float
+    server: _Platform, load: Load, probe: Load, seconds: float, call_s: float
 ) -> tuple[float, float, float, float, float, float]:
     """Return the figures of a round from its logins on.
 

@@ -17,13 +17,13 @@ from typing import NamedTuple, TypeVar
 
 import httpx
 import psutil
-from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey, run_folder
+from stylobate.launcher.embedded import EmbeddedMongo, EmbeddedPostgres, EmbeddedValkey, run_folder
 from stylobate.launcher.project import Project
 from stylobate.testing.ports import free_ports
 
 from bench.processes import HOST, ROOT, Processes, running, wait_for
 
-STORES = ("valkey", "postgres")
+STORES = ("valkey", "postgres", "mongodb")
 """The processes whose CPU stands apart: the baselines have none."""
 _AT_ONCE = 8
 """Accounts that are made at a time: one alone waits for the stores most of the time."""
@@ -153,7 +153,7 @@ def users(port: int, count: int) -> list[User]:
         return list(executor.map(make, range(count)))
 
 
-_Server = TypeVar("_Server", EmbeddedPostgres, EmbeddedValkey)
+_Server = TypeVar("_Server", EmbeddedPostgres, EmbeddedValkey, EmbeddedMongo)
 
 
 @contextlib.asynccontextmanager

@@ -19,8 +19,6 @@ from stylobate.database import DatabaseManager, Migrator
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule, IndexDeclaration, IndexField, NamespaceAccess, NamespaceDeclaration
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
-from stylobate.identity import Principal
-from stylobate.identity.resources import NOTHING, Granted
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.testing.logs import plain_logs
 from stylobate_state.filters import Filter
@@ -31,7 +29,7 @@ from stylobate_state.spec import SPEC
 from stylobate_state.state_lister import ListRequest, StateLister
 from stylobate_state.store.postgres import PostgresStateStore
 
-from bench.callers import USER
+from bench.callers import USER, Nobody
 from bench.report import Report, Target
 from bench.servers import embedded
 
@@ -75,18 +73,6 @@ where status = $1 and total >= $2 order by total desc limit 21
 """
 
 
-class _Nobody:
-    """Grants no permission: none is asked for."""
-
-    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:  # noqa: ARG002
-        """Say no."""
-        return False
-
-    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:  # noqa: ARG002
-        """Nothing, to nobody."""
-        return NOTHING
-
-
 async def _load(database: DatabaseManager, first: int, last: int) -> None:
     chance = random.Random(first)
     for start in range(first, last, _AT_ONCE):
@@ -126,7 +112,7 @@ async def _measure(counts: Sequence[int], queries: int) -> dict[str, list[float]
             store = PostgresStateStore(database, PostgresIdempotencyLedger(database))
             await store.declare(all_indexes({_ORDERS.name: _ORDERS}))
             await database.execute(_TABLE)
-            lister = StateLister(store, AccessEvaluator(_Nobody()))
+            lister = StateLister(store, AccessEvaluator(Nobody()))
             namespace = Namespace.of(_ORDERS, [], max_data_bytes=262_144)
 
             async def ours(status: str, total: int) -> int:

@@ -26,8 +26,6 @@ from stylobate.declarations.model import (
     TransitionDeclaration,
 )
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
-from stylobate.identity import Principal
-from stylobate.identity.resources import NOTHING, Granted
 from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.leases import LeaseManager
@@ -47,7 +45,7 @@ from stylobate_state.store.postgres import PostgresStateStore
 from stylobate_state.store.postgres_timers import PostgresTimerStore
 from stylobate_state.timer_runner import TimerRunner
 
-from bench.callers import USER
+from bench.callers import USER, Nobody
 from bench.report import Report, Target
 from bench.servers import embedded
 
@@ -75,18 +73,6 @@ _WAIT = """
     insert into state_timer (tenant, namespace, key, since, event, due_at)
     select 'default', 'lamps', key, 1, 'switch_off', now() + interval '1 day' from made
 """
-
-
-class _Nobody:
-    """Grants no permission: none is asked for."""
-
-    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:  # noqa: ARG002
-        """Say no."""
-        return False
-
-    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:  # noqa: ARG002
-        """Nothing, to nobody."""
-        return NOTHING
 
 
 class _Found(NamedTuple):
@@ -165,7 +151,7 @@ async def _opened(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[_Bench, Lea
     async with DatabaseManager.open(postgres.url, service="state") as database:
         environment = Environment(
             store=PostgresStateStore(database, PostgresIdempotencyLedger(database)),
-            access=AccessEvaluator(_Nobody()),
+            access=AccessEvaluator(Nobody()),
             hooks=BeforeHooks(LocalChannel(LocalServer(Servicers())), settings.hook_timeout),  # none is declared
             committed=lambda _namespace: None,
             clock=lambda: datetime.now(UTC),

@@ -19,8 +19,6 @@ from stylobate.database import DatabaseManager, Migrator
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import AccessRule, NamespaceAccess, NamespaceDeclaration
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
-from stylobate.identity import Principal
-from stylobate.identity.resources import NOTHING, Granted
 from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedPostgres, EmbeddedValkey
 from stylobate.leases import LeaseManager
@@ -40,7 +38,7 @@ from stylobate_state.watch.feed import Feed
 from stylobate_state.watch.told import Changed
 from stylobate_state.watch.watch_manager import WatchEnvironment, WatchManager
 
-from bench.callers import USER
+from bench.callers import USER, Nobody
 from bench.report import Report, Target
 from bench.servers import embedded
 
@@ -56,18 +54,6 @@ _LAMPS = NamespaceDeclaration(
 )
 _DATA = b'{"items":[{"sku":"a-1","quantity":2}],"total":2000}'
 _BESIDE, _ELSEWHERE = "beside the relay", "in another process"
-
-
-class _Nobody:
-    """Grants no permission: none is asked for."""
-
-    async def allowed(self, principal: Principal, permission: str, resource: str = "") -> bool:  # noqa: ARG002
-        """Say no."""
-        return False
-
-    async def granted(self, principal: Principal, permission: str, under: str = "") -> Granted:  # noqa: ARG002
-        """Nothing, to nobody."""
-        return NOTHING
 
 
 @dataclass
@@ -167,7 +153,7 @@ async def _opened(postgres: EmbeddedPostgres, valkey: EmbeddedValkey) -> AsyncIt
             servicer = await stack.enter_async_context(EventServicer.open(redis))
             feed = feeds[side] = Feed(log)
             grown = servicer.add(log, feed.wake)
-            environment = WatchEnvironment(log, feed, store, AccessEvaluator(_Nobody()), BanList(), lambda _: False)
+            environment = WatchEnvironment(log, feed, store, AccessEvaluator(Nobody()), BanList(), lambda _: False)
             sides[side] = await stack.enter_async_context(WatchManager.open(namespaces, environment, settings))
             if side == _BESIDE:
                 leases = LeaseManager(PostgresLeaseStore(database), "bench")
