@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 from bson.int64 import Int64
-from pymongo import UpdateOne
 
 from stylobate.audit.chain import Block, Mark, Sealed, Stretch, block_hash
 from stylobate.audit.mongodb.store import RECORDS, MongoAuditStore
@@ -52,8 +51,10 @@ class MongoAuditChain:
             row["seq"] = Int64(at)
         found = _sealed(rows, rows[-1]["seq"], rows[-1]["_id"])
         made = block_hash(self._service, number, head.hash if head else b"", found)
-        numbering = [UpdateOne({"_id": row["_id"], **_UNSEALED}, {"$set": {"seq": row["seq"]}}) for row in rows]
-        await transaction.bulk(RECORDS, numbering, ordered=False)
+        # the same ones, for it is the same moment; one statement, since a thousand would cost more than all else here
+        place = {"$indexOfArray": [[row["_id"] for row in rows], "$_id"]}
+        numbering = [{"$set": {"seq": {"$add": [rows[0]["seq"], place]}}}]
+        await transaction.update_many(RECORDS, {**_UNSEALED, "_id": {"$lte": rows[-1]["_id"]}}, numbering)
         block: Document = {
             "_id": Int64(number),
             "last_seq": Int64(found.last_seq),

@@ -1,6 +1,7 @@
 """The audit trail in MongoDB: many records in one message."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ from pymongo import UpdateOne
 
 from stylobate.audit.query import AuditPage, AuditQuery, Place
 from stylobate.audit.record import AuditRecord, Outcome
-from stylobate.database.mongodb import Document, MongoManager, MongoTransaction, from_micros, micros
+from stylobate.database.mongodb import Document, DuplicateError, MongoManager, MongoTransaction, from_micros, micros
 from stylobate.errors import ValueRefusedError
 
 RECORDS = "audit_record"
@@ -29,6 +30,10 @@ class MongoAuditStore:
 
     async def insert(self, records: Sequence[AuditRecord], transaction: MongoTransaction | None = None) -> None:
         documents = [_document(record) for record in records]
+        if transaction is None and len(documents) > 1:
+            with suppress(DuplicateError):  # some are there already, which is rare: nothing of these was written
+                await self._database.transact(lambda own: own.insert(RECORDS, documents))
+                return
         writes = [UpdateOne({"_id": one.pop("_id")}, {"$setOnInsert": one}, upsert=True) for one in documents]
         if transaction is not None or len(writes) == 1:
             await (transaction or self._database).bulk(RECORDS, writes)
