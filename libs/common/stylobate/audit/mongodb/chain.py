@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import takewhile
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -20,7 +21,10 @@ from stylobate.database.mongodb import Document, MongoManager, MongoTransaction,
 BLOCKS = "audit_block"
 _UNSEALED = {"seq": 0}
 _MOST_COUNTED = 100_000
-_HASHED = ("seq", "_id", "time", "tenant", "actor", "via", "action", "target", "outcome", "reason", "request_id", "detail")
+_HASHED = itemgetter(
+    "seq", "_id", "time", "tenant", "actor", "via", "action", "target", "outcome", "reason", "request_id", "detail"
+)
+"""What a record's hash is made of, in this order."""
 
 
 class MongoAuditChain:
@@ -132,7 +136,7 @@ def _end(block: Block | None) -> tuple[int, str]:
 
 def _sealed(rows: Sequence[Document], last_seq: int, last_id: str) -> Sealed:
     times = [row["time"] for row in rows]
-    digests = b"".join(hashlib.sha256(orjson.dumps([row[name] for name in _HASHED])).digest() for row in rows)
+    digests = b"".join(hashlib.sha256(orjson.dumps(_HASHED(row))).digest() for row in rows)
     return Sealed(int(last_seq), last_id, len(rows), from_micros(min(times)), from_micros(max(times)), digests)
 
 
