@@ -44,6 +44,4 @@ class RateLimitSettings(Settings):
 def _rule(name: str, text: str) -> Limit:
     """Return the limit of ``300/second`` or ``300/second burst 600``; always gcra. Raises ValueError."""
     parsed = parse_rate_limit(text, plain="gcra")
-    if parsed.limit > parsed.period / timedelta(microseconds=1):
-        raise ValueError(f"{text!r}: at most one a microsecond")
     return Limit(name, Algorithm.GCRA, parsed.limit, parsed.period, parsed.burst)

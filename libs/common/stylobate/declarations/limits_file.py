@@ -138,8 +138,6 @@ def _rule(
     limit = section.parsed("limit", lambda text: parse_rate_limit(text, plain=plain), required=True, unit="/minute")
     limit = limit or RateLimit(1, timedelta(seconds=1))
     per = _per(section) or default
-    if limit.algorithm == "gcra" and limit.limit > limit.period / timedelta(microseconds=1):
-        section.error("limit", f"`limit`: {limit.text}: at most one a microsecond")
     if is_impossible((*per, *match)):
         file.error(line, f"{section.where} counts nothing: no request has {' and '.join(dict.fromkeys((*per, *match)))}")
     ban, said = _ban(section, "ban") if "ban" in section else (None, frozenset[str]())

@@ -121,7 +121,7 @@ def parse_rate_limit(text: str, *, plain: str = "window") -> RateLimit:
     period = _PERIODS[match["unit"]]
     if match["gcra"] or match["burst"] or plain == "gcra":
         if limit > period // _US:
-            raise ValueError(f"{text!r}: at most one a microsecond, {period // _US}/{match['unit']}")
+            raise ValueError(f"{text!r}: at most one a microsecond")
         if (burst or limit) * -(-(period // _US) // limit) > LONGEST_BURST // _US:
             raise ValueError(f"{text!r}: its burst comes back in more than {LONGEST_BURST.days // 365} years")
         return RateLimit(limit, period, "gcra", burst, text)

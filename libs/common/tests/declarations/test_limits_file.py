@@ -103,7 +103,7 @@ limits:
         ("{ limit: 10/minute, overrides: { 192.0.2.0/24: 5/minute }, per: ip }", "2: '192.0.2.0/24' is not an address"),
         ("{ limit: 10/minute, overrides: { 192.0.2.0/24: 5/minute } }", "2: '192.0.2.0/24' is not an address"),
         ("{ limit: 10/minute, match: { ip: 192.0.2.0/33 } }", "2: '192.0.2.0/33' is neither an address nor a network"),
-        ("{ limit: 3000000/second gcra }", "2: `limit`: 3000000/second gcra: at most one a microsecond"),
+        ("{ limit: 3000000/second gcra }", "2: `limit`: '3000000/second gcra': at most one a microsecond"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(rule: str, finding: str) -> None:
