@@ -68,7 +68,7 @@ class ValkeySentinels:
         return b"master_link_status:up" in said
 
     async def _know(self) -> bool:
-        """Tell whether every Sentinel knows the replica, which it asks for every ten seconds, and the others."""
+        """Tell whether every Sentinel knows the other Sentinels and the replica; it looks for the latter every ten seconds."""
         for number in range(len(self.sentinels)):
             replicas = await self.call(number, "SENTINEL", "REPLICAS", self.name)
             others = await self.call(number, "SENTINEL", "SENTINELS", self.name)

@@ -38,7 +38,7 @@ async def refused(stylobate: Any, url: str, said: str, *arguments: str, **enviro
 async def test_a_backup_from_before_is_put_without_what_was_destroyed_since(
     databases: Databases, stylobate: Any, url: str, tmp_path: Path
 ) -> None:
-    """Encrypted; the newest file is for every backup, and whose it is not, or was altered, is refused by name."""
+    """It is encrypted, and the newest serves every backup; one of another platform, or an altered one, is refused by name."""
     keys, monday, tuesday = str(tmp_path / "keys"), str(tmp_path / "monday"), str(tmp_path / "tuesday")
     with claimed(tmp_path / "keys"):
         at_once = ("backup", str(tmp_path / "at_once"), "--owner-keys", keys)
