@@ -44,7 +44,7 @@ class Succession:
 
     @property
     def _election(self) -> ObjectId | None:
-        """Which election is the last one that we know of; None: no server was spoken to yet, or it is none of a set."""
+        """The last election that a server has told of; None: none has yet."""
         return self._client.topology_description.max_election_id
 
     async def _follow(self) -> None:
