@@ -15,9 +15,10 @@ try {
   const shown = await page.locator(".opblock-summary-path").evaluateAll((paths) => paths.map((path) => path.dataset.path));
 
   await page.click(".btn.authorize");
-  await page.locator(".modal-ux input").fill(token);
-  await page.click(".modal-ux button[type=submit]");
-  await page.click(".modal-ux .btn-done");
+  const bearer = page.locator(".modal-ux form", { has: page.locator("#auth-bearer-value") });
+  await bearer.locator("input").fill(token);
+  await bearer.locator("button[type=submit]").click();
+  await page.locator(".modal-ux .btn-done").first().click();
 
   const tried = {};
   async function tryOut(path, fill) {
