@@ -9,7 +9,8 @@ from stylobate.database import DatabaseManager, MigrationError, MigrationSet, Mi
 from stylobate.testing.databases import Databases
 from stylobate.testing.until import until
 
-WAITS = "select exists (select from pg_stat_activity where pg_backend_pid() = any (pg_blocking_pids(pid)))"
+WAITS = "select exists (select from pg_locks where not granted and pg_backend_pid() = any (pg_blocking_pids(pid)))"
+"""Not of `pg_stat_activity`, which a transaction sees as it was at its first look."""
 
 
 @pytest.fixture
