@@ -79,7 +79,7 @@ class Load:
         self._pool.shutdown()
 
     def goes_on(self, by: int = 10) -> None:
-        """Wait until of both kinds so many more were acknowledged."""
+        """Wait until that many more orders, and that many more logins, were acknowledged."""
         before = {kind: len(times) for kind, times in self.done.items()}
         assert wait_until(lambda: all(len(times) >= before[kind] + by for kind, times in self.done.items()), _WITHIN), self.met
 

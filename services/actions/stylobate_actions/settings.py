@@ -30,7 +30,7 @@ class ActionsSettings(Settings):
     """How long module code may keep the event loop from turning before it is named in the log."""
 
     encryption_key: LongSecret = secret(required=False)
-    """Encrypts the answers of actions that were called with an idempotency key, which are kept for a day. At least 32 characters
-    of secret text, the same for every actions process. Empty: they are kept as they are."""
+    """Encrypts the answers that are kept for a day under idempotency keys. At least 32 characters of secret text, the same for
+    every actions process. Empty: these answers are stored unencrypted."""
     encryption_key_before: LongSecret = secret(generate=False)
     """The one before it, for a day after it was exchanged: what was kept with that is known."""
