@@ -79,10 +79,12 @@ class SettingStore(Protocol):
     def requires(self, name: str) -> bool:
         """Return whether a value may come from this store alone."""
 
-    def with_login(self, url: str) -> tuple[str, str] | None:
+    def with_login(self, url: str, role: str = "", setting: str = "") -> tuple[str, str] | None:
         """Return the URL of a database with a user that this store has made, and where it is from; None: it makes none.
 
-        Raises ConfigError where it should and cannot.
+        :param role: by which it makes the user; empty: the one for all databases that no setting names one for.
+        :param setting: that names the role.
+        :raises ConfigError: it should make one, and cannot.
         """
 
 
@@ -123,6 +125,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     service: ClassVar[str] = ""
+    logins: ClassVar[Mapping[str, str]] = {}
+    """Fields with URLs of databases by their names, each with the field that names the roles a store makes users there with."""
 
     environment: Environment = Environment.DEVELOPMENT
     """development, staging or production."""
@@ -245,11 +249,27 @@ class Settings(BaseModel):
     @classmethod
     def _find(cls, name: str, sources: Sources) -> tuple[Any, str] | None:
         found = cls._looked_up(name, sources)
+        if sources.store is None and found is not None and found[0] and name in cls.logins.values():
+            raise ConfigError([f"{cls.variable(name)}: needs STYLOBATE_VAULT_ADDRESS: where Vault is"])
+        if sources.store is not None and found is not None and name in cls.logins:
+            return cls._with_logins(name, found, sources.store, cls._looked_up(cls.logins[name], sources))
         if sources.store is None or name not in _WITH_LOGIN:
             return found
         url, origin = found or (cls.model_fields[name].default, "default")
         made = sources.store.with_login(url) if url else None
         return found if made is None else (made[0], f"{origin}, user of {made[1]}")
+
+    @classmethod
+    def _with_logins(
+        cls, name: str, found: tuple[Any, str], store: SettingStore, roles: tuple[Any, str] | None
+    ) -> tuple[Any, str]:
+        """Return URLs of databases with the users that the store makes for those of them that have a role."""
+        urls, origin = dict(found[0]), found[1]
+        for database, role in roles[0].items() if roles is not None else ():
+            made = store.with_login(urls[database], role, cls.variable(cls.logins[name])) if database in urls else None
+            if made is not None:
+                urls[database], origin = made[0], f"{origin}, user of {database} of {made[1]}"
+        return urls, origin
 
     @classmethod
     def _looked_up(cls, name: str, sources: Sources) -> tuple[Any, str] | None:

@@ -17,7 +17,7 @@ from stylobate_state.index import Index
 from stylobate_state.index_keeper import LEASE, IndexKeeper
 from stylobate_state.namespace import Namespace
 from stylobate_state.places import settle
-from stylobate_state.settings import DATABASES, StateSettings
+from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.store.moving import Carrier
 from stylobate_state.store.placed_log import PlacedLog
@@ -62,7 +62,6 @@ class Room:
     async def open_apart(
         cls,
         app: AppManager,
-        settings: StateSettings,
         main: "Room",
         name: str,
         *,
@@ -78,7 +77,7 @@ class Room:
             # before anything is served: a write that came before would not be held to a unique one
             await there.store.declare([index for index in indexes if index.namespace in apart])
 
-        return cls(app, await app.storage_apart(name, settings.databases[name], DATABASES, look), name, apart)
+        return cls(app, await app.storage_apart(name, "databases", look), name, apart)
 
     def forgetter(
         self, namespaces: Mapping[str, Namespace], settings: StateSettings, ephemeral: Collection[str]

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 from stylobate.config import secret
-from stylobate.value_kinds import DatabaseUrl, LongSecret
+from stylobate.value_kinds import DatabaseUrl, LongSecret, is_mongodb
 from stylobate.vault import TransitSettings
 
+_ROLE = re.compile(r"[A-Za-z0-9_.-]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 PLACES = "STYLOBATE_STATE_PLACES"
 DATABASES = "STYLOBATE_STATE_DATABASES"
@@ -20,6 +22,7 @@ class StateSettings(TransitSettings):
     """``STYLOBATE_STATE_<FIELD>``."""
 
     service = "state"
+    logins: ClassVar[Mapping[str, str]] = {"databases": "vault_database_roles"}
 
     max_data_bytes: int = Field(default=262_144, ge=2)
     """The longest data of an object, as JSON text: an object, not a file."""
@@ -45,6 +48,10 @@ class StateSettings(TransitSettings):
     """The namespaces that stand in one of them: `orders=archive payments=archive`. All others stand in
     `STYLOBATE_DATABASE_URL`."""
 
+    vault_database_roles: Mapping[str, str] = {}
+    """Roles of Vault's engine for databases, for some of them: `archive=stylobate-archive`. Vault makes the user there for each
+    process, and user and password in the URL are not used."""
+
     encryption_key: LongSecret = secret(required=False)
     """Encrypts the data keys in the database, and these encrypt the fields that namespaces name as `encrypted_fields`. At least
     32 characters of secret text, the same for every state process. Empty: the service starts only if no namespace names any."""
@@ -62,6 +69,19 @@ class StateSettings(TransitSettings):
             if not url:
                 raise ValueError(f"{name} has no URL")
         return databases
+
+    @field_validator("vault_database_roles")
+    @classmethod
+    def _are_of_postgresql(cls, roles: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+        known: Mapping[str, str] | None = info.data.get("databases")
+        for name, role in roles.items():
+            if _ROLE.fullmatch(role) is None:
+                raise ValueError(f"{name}: {role[:80]!r} is not a role of Vault's engine for databases")
+            if known is not None and name not in known:
+                raise ValueError(f"{DATABASES} names no {name} (known: {', '.join(known) or 'none'})")
+            if known is not None and is_mongodb(known[name]):
+                raise ValueError(f"{name}: users that Vault makes are for PostgreSQL, not for MongoDB yet")
+        return roles
 
     @field_validator("places")
     @classmethod

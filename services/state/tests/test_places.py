@@ -70,6 +70,20 @@ class Side(Kept):
         return [(one["subject"], one["version"]) for one in events]
 
 
+@pytest.mark.parametrize(
+    ("roles", "said"),
+    [
+        ({"a": "x"}, "a: users that Vault makes are for PostgreSQL"),
+        ({"c": "x"}, r"names no c \(known: a, b\)"),
+        ({"b": "../x"}, "b: '../x' is not a role"),
+    ],
+)
+def test_roles_of_vault_are_for_databases_that_are_named(roles: dict[str, str], said: str) -> None:
+    """A role that is for nothing, or for what Vault makes no users in, is refused at the start."""
+    with pytest.raises(ValueError, match=said):
+        StateSettings(databases={"a": "mongodb://h/d", "b": "postgresql://h/d"}, vault_database_roles=roles)
+
+
 @pytest.fixture(params=SERVERS)
 def two_databases(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[tuple[Any, Any]]:
     """Give two databases of each kind of server in turn."""

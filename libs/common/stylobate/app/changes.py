@@ -1,6 +1,6 @@
 """Settings that change while a service runs, as a secret does that is exchanged in Vault."""
 
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Collection, Container
 from typing import Any
 
 from stylobate.config import ConfigError, Settings
@@ -22,6 +22,8 @@ class SettingChanges:
         self._kind = type(settings)
         self._at_start = settings
         self._taken = {name: getattr(settings, name) for name in self._kind.model_fields if name not in unused}
+        self.newest = settings
+        """As they were heard of last, whether they are taken or not: for what is opened late, or once more."""
         self._takers: list[tuple[frozenset[str], Take]] = []
 
     def follow(self, fields: frozenset[str], take: Take) -> None:
@@ -38,20 +40,25 @@ class SettingChanges:
 
     async def take(self, fresh: Settings) -> str:
         """Have what changed taken; return what was not, and why, or nothing."""
+        self.newest = fresh
         changed = {name for name, value in self._taken.items() if getattr(fresh, name) != value}
-        left, said = set(changed), list[str]()
+        heard, refused, said = set[str](), set[str](), list[str]()
         for fields, take in self._takers:
             if not (mine := fields & changed):
                 continue
-            left -= mine
-            names = ", ".join(sorted(map(self._kind.variable, mine)))
+            heard |= mine
             try:
                 await take(fresh)
             except (ConfigError, StylobateError) as error:
+                refused |= mine
+                names = self._named(mine)
                 said.append(f"{names} changed and cannot be used yet: {error}")
                 _log.warning("setting_not_taken", settings=names, error=str(error))
-            else:
-                self._taken |= {name: getattr(fresh, name) for name in mine}
-                _log.info("setting_taken", settings=names)
-        said += [f"{self._kind.variable(name)} changed and is taken at the next start" for name in sorted(left)]
-        return "; ".join(said)
+        if taken := heard - refused:  # by all who take it: else it is offered to all of them again
+            self._taken |= {name: getattr(fresh, name) for name in taken}
+            _log.info("setting_taken", settings=self._named(taken))
+        said += [f"{self._kind.variable(name)} changed and is taken at the next start" for name in sorted(changed - heard)]
+        return "; ".join(dict.fromkeys(said))
+
+    def _named(self, fields: Collection[str]) -> str:
+        return ", ".join(sorted(map(self._kind.variable, fields)))

@@ -42,7 +42,7 @@ T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
 _log = get_logger("app")
 _MIGRATIONS_LOOK_S = 1.0
-_NO_OWNER = "STYLOBATE_VAULT_DATABASE_ROLE: needs STYLOBATE_DATABASE_ROLES: else tables would belong to users that Vault removes"
+_NO_OWNER = "needs STYLOBATE_DATABASE_ROLES: else tables would belong to users that Vault removes"
 _UNUSED_WITHIN_S = 5.0
 
 
@@ -178,9 +178,10 @@ class AppManager:
             own = f"STYLOBATE_{self.name.upper()}_DATABASE_URL"
             raise ConfigError([f"{URL}: {self.name} does not run on MongoDB yet; {own} gives it a PostgreSQL"])
         if not settings.database_roles and self._shared.settings.vault_database_role:
-            raise ConfigError([_NO_OWNER])
+            raise ConfigError([f"STYLOBATE_VAULT_DATABASE_ROLE: {_NO_OWNER}"])
         await self._migrated()
-        opened = partial(self._opened, settings.database_url, replica_url=settings.database_replica_url)
+        newest = self.changes.newest  # whoever opens late is let in by another password than that of the start
+        opened = partial(self._opened, newest.database_url, replica_url=newest.database_replica_url)
         database = await self.enter(opened(pool_size=settings.database_pool_size, refused=self._refused), name="database")
 
         async def take(fresh: Settings) -> None:
@@ -189,38 +190,76 @@ class AppManager:
         self.follow("database_url", "database_replica_url", take=take)
         return database
 
-    async def storage_apart(self, name: str, url: str, setting: str, look: Look) -> Storage:
+    async def storage_apart(self, name: str, field: str, look: Look) -> Storage:
         """Open one more database with this service's schema. The start waits for it a moment only, and the service runs without.
 
         Until it was there, is up to date and was looked at, whatever is asked of it is refused as unavailable.
 
-        :param setting: that the URL comes from. :param look: looks whether it may be used. Raises ConfigError where it may not.
+        :param field: of the settings, with the URLs of such databases by their names: another user or password there is followed.
+        :param look: looks whether it may be used. Raises ConfigError where it may not.
         :raises ConfigError: it may not, or does not let us in.
         """
+        kind, url = type(self.settings), getattr(self.settings, field)[name]
+        setting, roles = kind.variable(field), kind.logins.get(field)
+        if roles is not None and name in getattr(self.settings, roles) and not self.settings.database_roles:
+            raise ConfigError([f"{kind.variable(roles)}: {_NO_OWNER}"])
         if is_mongodb(url):
             from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
 
-            on_mongodb = partial(MongoManager.open, url, service=self.name, limits=self._limits(), setting=setting)
-            return MongoStorage(await self._apart(name, url, setting, on_mongodb, lambda one: look(MongoStorage(one))))
-        on_postgres = partial(self._opened, url, setting=setting)
-        return PostgresStorage(await self._apart(name, url, setting, on_postgres, lambda one: look(PostgresStorage(one))))
+            on_mongodb = partial(MongoManager.open, service=self.name, limits=self._limits(), setting=setting)
+            mongo, _ = await self._apart(name, field, on_mongodb, lambda one: look(MongoStorage(one)))
+
+            async def refuse(fresh: Settings) -> None:
+                if getattr(fresh, field).get(name) != url:
+                    raise ConfigError([f"{setting}: {name} is on MongoDB: it takes another user or password at a restart"])
+
+            self.follow(field, take=refuse)
+            return MongoStorage(mongo)
+        on_postgres = partial(self._opened, setting=setting, refused=self._refused)
+        database, opening = await self._apart(name, field, on_postgres, lambda one: look(PostgresStorage(one)))
+
+        async def take(fresh: Settings) -> None:
+            wanted = getattr(fresh, field)
+            if wanted.keys() != getattr(self.settings, field).keys():
+                raise ConfigError([f"{setting}: databases are added and taken away at a restart"])
+            await database.use(wanted[name])
+            opening.again()
+
+        self.follow(field, take=take)
+        return PostgresStorage(database)
 
     async def _apart(
         self,
         name: str,
-        url: str,
-        setting: str,
+        field: str,
         opened: Callable[..., AbstractAsyncContextManager[D]],
         look: Callable[[D], Awaitable[None]],
-    ) -> D:
-        settings = self.settings
-        migrator = migrator_of(url, self.name, self.spec.migrations, use_role=settings.database_roles, setting=setting)
-        database = await self.enter(opened(pool_size=settings.database_pool_size, waits=False), name=f"database {name}")
-        opening = Opening(name, database, migrator, lambda: opened(pool_size=1), look, migrates=settings.is_development)
+    ) -> tuple[D, Opening[D]]:
+        settings, service = self.settings, self.name
+        migrator = partial(
+            migrator_of,
+            service=service,
+            sets=self.spec.migrations,
+            use_role=settings.database_roles,
+            setting=type(settings).variable(field),
+        )
+
+        def url() -> str:
+            newest: Mapping[str, str] = getattr(self.changes.newest, field)
+            return newest.get(name, getattr(settings, field)[name])
+
+        pool = opened(url(), pool_size=settings.database_pool_size, waits=False)
+        database = await self.enter(pool, name=f"database {name}")
+
+        async def look_there(where: str) -> None:
+            async with opened(where, pool_size=1) as looking:
+                await wait_for_dependency(f"look at database {name}", lambda: look(looking))
+
+        opening = Opening(name, database, url, migrator, look_there, migrates=settings.is_development)
         self._stack.push_async_callback(opening.close)
         if not await opening.is_soon_done():
             self.check(f"opening {name}", opening.health)
-        return database
+        return database, opening
 
     def _refused(self) -> None:
         self._shared.secret_refused()
@@ -337,7 +376,7 @@ class AppManager:
             self._pending = await wait_for_dependency(where, migrator.pending)
 
     def _migrator(self) -> SchemaMigrator:
-        settings = self.settings
+        settings = self.changes.newest
         return migrator_of(settings.database_url, self.name, self.spec.migrations, use_role=settings.database_roles)
 
     async def _migrate_unused(self) -> None:

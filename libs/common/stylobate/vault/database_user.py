@@ -15,15 +15,21 @@ _DOUBTED_AFTER_S = 60.0
 
 
 class DatabaseUser:
-    """The user of this process. A lease ends with the login that it was given to: after another login there is another user.
+    """The user of this process in one database.
 
-    Calls block, :meth:`for_url` only when it is the first.
+    A lease ends with the login that it was given to: after another login there is another user. Calls block,
+    :meth:`for_url` only when it is the first.
     """
 
-    def __init__(self, client: VaultClient, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, client: VaultClient, role: str, setting: str, clock: Callable[[], float] = monotonic) -> None:
+        """Make nobody yet.
+
+        :param role: of Vault's engine. :param setting: that names it, for who must set it right.
+        """
         self._client = client
         self._clock = clock
-        self._path = f"{client.options.database_mount}/creds/{client.options.database_role}"
+        self._setting = setting
+        self._path = f"{client.options.database_mount}/creds/{role}"
         self._name = self._password = self._lease = ""
         self._login = 0
         self._whole = 0.0
@@ -31,11 +37,6 @@ class DatabaseUser:
         self._due = 0.0
         self._made_at = 0.0
         self._is_doubted = False
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether users of the database come from here."""
-        return bool(self._client.options.database_role)
 
     @property
     def place(self) -> str:
@@ -58,7 +59,7 @@ class DatabaseUser:
             try:
                 self._make()
             except VaultError as error:
-                raise ConfigError([f"STYLOBATE_VAULT_DATABASE_ROLE: {self.place}: {error}"]) from None
+                raise ConfigError([f"{self._setting}: {self.place}: {error}"]) from None
         parts = urlsplit(url)
         who = f"{quote(self._name, safe='')}:{quote(self._password, safe='')}"
         return urlunsplit(parts._replace(netloc=f"{who}@{parts.netloc.rpartition('@')[2]}"))

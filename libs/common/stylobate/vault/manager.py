@@ -74,7 +74,8 @@ class VaultManager:
 
     def look_soon(self) -> None:
         """Look now, not when it is time: somebody was refused with a secret that Vault may have exchanged."""
-        self.secrets.database_user.doubt()
+        for user in tuple(self.secrets.database_users.values()):
+            user.doubt()
         self._look_now.set()
 
     async def ask(self, question: Callable[[VaultClient], R]) -> R:
@@ -90,10 +91,11 @@ class VaultManager:
         found += [f"{place} is gone; its last known value is used" for place in self.secrets.gone]
         found.append(self._untold)
         details = "; ".join(text for text in found if text)
+        users = tuple(self.secrets.database_users.values())
         metrics = {"age_s": round(self.age_s, 1), "values": float(self.secrets.values)}
         for name, left in (
             ("token_left_s", self._client.token_left_s),
-            ("database_user_left_s", self.secrets.database_user.left_s),
+            ("database_user_left_s", min((user.left_s for user in users), default=float("inf"))),
         ):
             metrics |= {name: round(left, 1)} if left != float("inf") else {}
         return Health(Status.DEGRADED if details else Status.HEALTHY, details, metrics)
@@ -134,7 +136,8 @@ class VaultManager:
 
     def _until_due(self) -> float:
         regular = self.options.refresh.total_seconds() * random.uniform(0.8, 1.0)  # noqa: S311  processes look at different times
-        return max(_SOON_S, min(regular, self._client.renewal_in_s, self.secrets.database_user.due_in_s))
+        due = (user.due_in_s for user in tuple(self.secrets.database_users.values()))
+        return max(_SOON_S, min(regular, self._client.renewal_in_s, *due))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

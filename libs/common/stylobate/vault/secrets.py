@@ -11,6 +11,7 @@ from stylobate.vault.database_user import DatabaseUser
 from stylobate.vault.errors import VaultDeniedError, VaultError
 from stylobate.vault.options import VaultOptions
 
+_SETTING = "STYLOBATE_VAULT_DATABASE_ROLE"
 _TEXTS = (str, int, float, bool)
 
 
@@ -24,7 +25,8 @@ class VaultSecrets:
 
     def __init__(self, client: VaultClient) -> None:
         self._client = client
-        self.database_user = DatabaseUser(client)
+        self.database_users: dict[str, DatabaseUser] = {}
+        """Of this process, by the role that Vault makes them with."""
         self._lock = Lock()
         self._found: dict[str, dict[str, Any]] = {}
         self._wanted: set[str] = set()
@@ -56,15 +58,18 @@ class VaultSecrets:
         """Return whether a value may come from Vault alone."""
         return name in self._client.options.required
 
-    def with_login(self, url: str) -> tuple[str, str] | None:
+    def with_login(self, url: str, role: str = "", setting: str = "") -> tuple[str, str] | None:
         """Return the URL of a database with the user that Vault has made, and where it is from; None: Vault makes none.
 
-        Raises ConfigError where it should and cannot.
+        :param role: of Vault's engine; empty: that of the options. :param setting: that names it.
+        :raises ConfigError: Vault should make one, and cannot.
         """
-        if not self.database_user.is_wanted:
+        if not (role := role or self._client.options.database_role):
             return None
         with self._lock:
-            return self.database_user.for_url(url), self.database_user.place
+            if (user := self.database_users.get(role)) is None:
+                user = self.database_users[role] = DatabaseUser(self._client, role, setting or _SETTING)
+            return user.for_url(url), user.place
 
     def place(self, path: str, name: str) -> str:
         """Return where a value stands: ``vault secret/stylobate/auth#signing_key at https://…``."""
@@ -105,13 +110,14 @@ class VaultSecrets:
         with self._lock:
             is_changed = False
             refusal: VaultError | None = None
-            try:
-                is_changed |= self.database_user.look()
-            except VaultDeniedError as error:
-                refusal = error
-            except VaultError as error:
-                self._down = str(error)
-                raise
+            for user in self.database_users.values():
+                try:
+                    is_changed |= user.look()
+                except VaultDeniedError as error:
+                    refusal = error
+                except VaultError as error:
+                    self._down = str(error)
+                    raise
             for path in sorted(self._wanted):
                 try:
                     is_changed |= self._take(path, self._client.secret(path) or {})

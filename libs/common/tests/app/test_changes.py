@@ -31,6 +31,28 @@ async def test_who_follows_late_hears_of_what_has_changed() -> None:
     assert taken == [fresh.database_url]
 
 
+async def test_what_one_cannot_take_is_offered_to_all_again() -> None:
+    """Two databases follow one setting: that the one has taken it must not hide that the other has not."""
+    changes, taken, refusals = SettingChanges(ShopSettings()), list[str](), [ConfigError(["refused there"])]
+
+    async def refuse(_: ShopSettings) -> None:
+        if refusals:
+            raise refusals.pop()
+        taken.append("other")
+
+    async def take(_: ShopSettings) -> None:
+        taken.append("one")
+
+    changes.follow(frozenset({"limit"}), refuse)
+    changes.follow(frozenset({"limit"}), take)
+    fresh = ShopSettings(limit=4)
+    assert await changes.take(fresh) == "STYLOBATE_SHOP_LIMIT changed and cannot be used yet: refused there"
+    assert changes.newest is fresh
+    for _ in range(2):
+        assert await changes.take(fresh) == ""
+    assert taken == ["one", "other", "one"]
+
+
 async def test_what_cannot_be_taken_yet_is_tried_again() -> None:
     """And what nobody follows waits for the next start."""
     changes, refusals = SettingChanges(ShopSettings()), [ConfigError(["refused there"])]

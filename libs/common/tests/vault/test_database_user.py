@@ -1,7 +1,9 @@
 """Users of the database that Vault makes for a time: pools change over before the time is over, and nobody notices."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -10,9 +12,21 @@ from stylobate.config import ConfigError, Settings, Sources
 from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until
+from stylobate.value_kinds import DatabaseUrl
 from stylobate.vault import VaultManager
 from stylobate.vault.client import VaultClient
 from stylobate.vault.database_user import DatabaseUser
+
+
+class ShopSettings(Settings):
+    """Settings that name further databases, for these tests."""
+
+    service: ClassVar[str] = "shop"
+    logins: ClassVar[Mapping[str, str]] = {"databases": "vault_database_roles"}
+
+    databases: Mapping[str, DatabaseUrl] = {}
+    vault_database_roles: Mapping[str, str] = {}
+
 
 _OFTEN = {"refresh": timedelta(seconds=1)}
 _GROUP = """
@@ -114,7 +128,7 @@ async def test_a_user_that_the_server_refuses_is_replaced(vault, engine) -> None
     named = {"host": query["host"][0], "name": place.path[1:], "port": query.get("port", ["5432"])[0]}
     vault.database("steady", **named, ttl="60s", most="600s")
     now = 0.0
-    user = DatabaseUser(VaultClient(vault.options("database", database_role="steady")), lambda: now)
+    user = DatabaseUser(VaultClient(vault.options("database")), "steady", "", lambda: now)
     first = user.for_url(engine)
     await _as_owner(engine, f'alter role "{urlsplit(first).username}" nologin')
     users = [first]
@@ -124,6 +138,48 @@ async def test_a_user_that_the_server_refuses_is_replaced(vault, engine) -> None
         users.append(user.for_url(engine))
     assert [*map(users.index, users)] == [0, 0, 0, 3, 3, 3, 6]
     await (await asyncpg.connect(users[-1])).close()
+
+
+async def test_further_databases_have_users_by_roles_of_their_own(vault, engine) -> None:
+    """One database by this role, one by that, one as its URL says; each user is replaced by itself."""
+    place = urlsplit(engine)
+    query = parse_qs(place.query)
+    named = {"host": query["host"][0], "name": place.path[1:], "port": query.get("port", ["5432"])[0]}
+    vault.database("slow", **named, ttl="60s", most="600s")
+    manager = VaultManager(vault.options("database", **_OFTEN))
+    environ = {
+        "STYLOBATE_SHOP_DATABASES": f"one={engine} two={engine} three={engine}",
+        "STYLOBATE_SHOP_VAULT_DATABASE_ROLES": "one=brief two=slow",
+    }
+    sources = Sources(environ, (), None, manager.secrets)
+    settings, resolved = ShopSettings.resolve(sources)
+    users = {name: urlsplit(url).username for name, url in settings.databases.items()}
+    assert [*map(str.startswith, users.values(), ("v-", "v-", "stylobate"))] == [True] * 3
+    assert users["one"] != users["two"]
+    await (await asyncpg.connect(settings.databases["two"])).close()
+    origin = next(found.origin for found in resolved if found.name == "databases")
+    made = ", ".join(
+        f"user of {name} of vault database/creds/{role} at {vault.url}" for name, role in (("one", "brief"), ("two", "slow"))
+    )
+    assert origin == f"environment STYLOBATE_SHOP_DATABASES, {made}"
+
+    def other() -> dict[str, str | None]:
+        return {name: urlsplit(url).username for name, url in ShopSettings.load(sources).databases.items()}
+
+    async with manager.open():
+        found = await until(other, lambda found: found["one"] != users["one"], within_s=10)
+    assert found | {"one": ""} == users | {"one": ""}
+
+
+def test_roles_of_further_databases_need_a_vault_and_are_said_by_their_setting(vault, engine) -> None:
+    """Without a Vault nobody would make these users; a role that is not there is named with the setting that names it."""
+    setting = "STYLOBATE_SHOP_VAULT_DATABASE_ROLES"
+    environ = {"STYLOBATE_SHOP_DATABASES": f"one={engine}", setting: "one=none"}
+    with pytest.raises(ConfigError, match=f"{setting}: needs STYLOBATE_VAULT_ADDRESS"):
+        ShopSettings.load(Sources(environ, ()))
+    manager = VaultManager(vault.options("database"))
+    with pytest.raises(ConfigError, match=f"{setting}: vault database/creds/none at .*: unknown role: none"):
+        ShopSettings.load(Sources(environ, (), None, manager.secrets))
 
 
 def test_without_a_user_nothing_starts(vault, engine) -> None:
