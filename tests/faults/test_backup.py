@@ -5,6 +5,7 @@ import threading
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from stylobate.outbox.event import PARTITIONS, partition_of
 from stylobate.testing.platform import Platform
 
@@ -46,11 +47,12 @@ class Customers:
             thread.join(60)
 
 
-def test_a_backup_under_load_is_restored_elsewhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", ["postgresql", pytest.param("mongodb", marks=pytest.mark.soak)])
+def test_a_backup_under_load_is_restored_elsewhere(tmp_path: Path, database: str) -> None:
     """Every order acknowledged before it is there and readable; every partition's next event reaches the hook."""
     backup = tmp_path / "backup"
     here, there = Witness(tmp_path / "here.jsonl"), Witness(tmp_path / "there.jsonl")
-    with Platform.run(tmp_path / "a", modules=MODULES, environ={**ENVIRON, **here.environ}) as platform:
+    with Platform.run(tmp_path / "a", "--database", database, modules=MODULES, environ={**ENVIRON, **here.environ}) as platform:
         with Person(platform.gateway) as ada:
             ada.register()
             orders = [ada.order() for _ in range(10)]
@@ -68,7 +70,7 @@ def test_a_backup_under_load_is_restored_elsewhere(tmp_path: Path) -> None:
     files = b"".join(file.read_bytes() for file in backup.iterdir())
     assert email.encode() not in files
 
-    other = Platform(tmp_path / "b", modules=MODULES, environ={**ENVIRON, **there.environ})
+    other = Platform(tmp_path / "b", "--database", database, modules=MODULES, environ={**ENVIRON, **there.environ})
     for part in ("secrets", "identity"):
         shutil.copytree(platform.project.data / part, other.project.data / part)
     restored = other.command("restore", str(backup))

@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import asyncpg
 
@@ -36,6 +36,43 @@ class SchemaContents:
     """Their columns; a table stands behind those that it refers to."""
     sequences: Mapping[str, int]
     """The last value that each gave; 0: none yet."""
+    validators: Mapping[str, str] = field(default_factory=dict)
+    """What collections hold writers to, as extended JSON; on PostgreSQL the migrations say all there is."""
+
+
+Sink = Callable[[bytes], Coroutine[Any, Any, None]]
+
+
+class Moment(Protocol):
+    """What is read of the services of one URL at one moment; see Snapshot, and MongoSnapshot."""
+
+    async def enter(self, service: str, *, use_role: bool) -> bool:
+        """Look into a service's part from now on; return whether there is one. Raises MigrationError."""
+
+    async def contents(self, service: str) -> SchemaContents:
+        """Return what the part that was entered has."""
+
+    async def read(self, table: str, columns: Collection[str], sink: Sink) -> int:
+        """Give what a table has to the sink, in the form of a file, and return how many rows there are."""
+
+    async def read_lines(self, table: str, columns: Collection[str], sink: Sink) -> int:
+        """Give it as lines, each of which begins with the id and a tab."""
+
+
+class Into(Protocol):
+    """What is filled; see Filling, and MongoFilling."""
+
+    async def put(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
+        """Put what :meth:`Moment.read` gave, and return how many rows there were. Raises MigrationError."""
+
+    async def put_lines(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
+        """Put what :meth:`Moment.read_lines` gave."""
+
+    async def continue_sequences(self, last: Mapping[str, int]) -> None:
+        """Let sequences go on behind the last value that they gave."""
+
+    async def hold_to(self, validators: Mapping[str, str]) -> None:
+        """Let collections hold writers to what they did."""
 
 
 class Snapshot:
@@ -68,10 +105,14 @@ class Snapshot:
             {row["name"]: row["last"] for row in sequences},
         )
 
-    async def read(self, table: str, columns: Collection[str], sink: Callable[[bytes], Coroutine[Any, Any, None]]) -> int:
+    async def read(self, table: str, columns: Collection[str], sink: Sink) -> int:
         """Give the rows of a table to the sink, in the text form of COPY, and return how many there are."""
         said: str = await self._connection.copy_from_table(table, columns=list(columns), output=sink, format="text")
         return int(said.rsplit(maxsplit=1)[-1])
+
+    async def read_lines(self, table: str, columns: Collection[str], sink: Sink) -> int:
+        """Do what :meth:`read` does, whose first column is the id."""
+        return await self.read(table, columns, sink)
 
 
 class Filling:
@@ -87,6 +128,13 @@ class Filling:
         except asyncpg.PostgresError as error:
             raise MigrationError(f"the rows of {table} do not fit: {error.args[0]}") from error
         return int(said.rsplit(maxsplit=1)[-1])
+
+    async def put_lines(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
+        """Do what :meth:`put` does."""
+        return await self.put(table, columns, source)
+
+    async def hold_to(self, validators: Mapping[str, str]) -> None:
+        """Do nothing: the migrations say all there is."""
 
     async def continue_sequences(self, last: Mapping[str, int]) -> None:
         """Let sequences go on behind the last value that they gave."""

@@ -75,19 +75,21 @@ async def schema_of(log: str, further: str = "") -> AsyncIterator[Storage]:
     name = log.partition(APART)[0]
     spec = installed_services()[name]
     url = databases_apart(spec, where)[further] if further else _url_of(log, where)
+    use_role = spec.settings.value("database_roles", where)
+    async with storage_at(url, name, use_role=use_role, pooler=spec.settings.value("database_pooler", where)) as storage:
+        yield storage
+
+
+@asynccontextmanager
+async def storage_at(url: str, service: str, *, use_role: bool, pooler: bool = False) -> AsyncIterator[Storage]:
+    """Open what a service has at a URL. :param use_role: and pooler: of PostgreSQL; see DatabaseManager."""
     if is_mongodb(url):
         from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
 
-        async with MongoManager.open(url, service=name, pool_size=2) as on_mongodb:
+        async with MongoManager.open(url, service=service, pool_size=2) as on_mongodb:
             yield MongoStorage(on_mongodb)
         return
-    async with DatabaseManager.open(
-        url,
-        service=name,
-        pool_size=2,
-        use_role=spec.settings.value("database_roles", where),
-        pooler=spec.settings.value("database_pooler", where),
-    ) as database:
+    async with DatabaseManager.open(url, service=service, pool_size=2, use_role=use_role, pooler=pooler) as database:
         yield PostgresStorage(database)
 
 

@@ -5,39 +5,35 @@ again. So a file has only commands that may come twice: ``create``, ``collMod``,
 an ``_id``, ``update``.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
 from bson import json_util
-from pymongo import AsyncMongoClient, ReturnDocument
+from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConnectionFailure, DuplicateKeyError, OperationFailure, ServerSelectionTimeoutError
+from pymongo.errors import ConnectionFailure, OperationFailure, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
 from stylobate.database.address import hosts
 from stylobate.database.migrations import FILE, Migration, MigrationError, MigrationSet
 from stylobate.database.mongodb.address import database_of
+from stylobate.database.mongodb.locking import locked
 from stylobate.database.mongodb.manager import client_of, user_of
 from stylobate.database.mongodb.refusal import check_greeting, look, may_not, refusals
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.statements import Document
 from stylobate.database.mongodb.transaction import MAJORITY
+from stylobate.database.mongodb.unfinished import UNFINISHED, is_unfinished
 from stylobate.database.refusal import URL
 from stylobate.resilience import wait_for_dependency
-from stylobate.stopping import end, goes_on
 
 COMMANDS = ("create", "collMod", "createIndexes", "insert", "update", "delete", "dropIndexes")
 """What a file may say."""
+LOCK = "migration_lock"
+"""The collection that has the lock of whoever brings a database up to date; it may be there, and empty, in one that is new."""
 _HERE_ALREADY, _MAY_NOT, _NO_SUCH_INDEX, _DUPLICATE = 48, 13, 27, 11000
-_HELD = timedelta(seconds=30)
-_LOOK_S = 0.1
-_LOCK = "lock"
-_UNTIL = {"$add": ["$$NOW", round(_HELD.total_seconds() * 1000)]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +74,15 @@ def load(part: MigrationSet) -> list[Migration]:
 class MongoMigrator:
     """Brings the database of one service to what its code needs. Any number of processes may do it at once."""
 
-    def __init__(self, url: str, service: str, sets: Sequence[MigrationSet], *, setting: str = URL) -> None:
-        """Describe the work. :param setting: that the URL comes from, for who must set it right."""
+    def __init__(
+        self, url: str, service: str, sets: Sequence[MigrationSet], *, setting: str = URL, is_restore: bool = False
+    ) -> None:
+        """Describe the work.
+
+        :param setting: that the URL comes from, for who must set it right.
+        :param is_restore: whether it is a restore that puts data in; nobody else works on what is not whole.
+        """
+        self._is_restore = is_restore
         self._url = url
         self._setting = setting
         self._service = service
@@ -97,7 +100,7 @@ class MongoMigrator:
             part.name: [file for file in load(part) if upto is None or file.number <= upto.get(part.name, 0)]
             for part in self._sets
         }
-        async with self._connected() as database, self._may(database), _locked(database):
+        async with self._connected() as database, self._may(database), self._locked(database):
             if SIGNAL not in await database.list_collection_names():
                 await _run(database, {"create": SIGNAL})
             applied = await _applied(database)
@@ -110,8 +113,21 @@ class MongoMigrator:
         """Return the names of what upgrade would apply. Raises MigrationError."""
         files = {part.name: load(part) for part in self._sets}
         async with self._connected() as database, self._may(database):
+            await self._check_whole(database)
             applied = await _applied(database)
             return [str(file) for name, have in files.items() for file in _pending(name, have, applied)]
+
+    @asynccontextmanager
+    async def _locked(self, database: AsyncDatabase[Document]) -> AsyncIterator[None]:
+        """Keep others out; nothing is written where a restore did not come to its end. Raises MigrationError."""
+        await self._check_whole(database)
+        async with locked(database, LOCK):
+            await self._check_whole(database)  # a restore may have begun while somebody else was at it
+            yield
+
+    async def _check_whole(self, database: AsyncDatabase[Document]) -> None:
+        if not self._is_restore and await is_unfinished(database):
+            raise MigrationError(f"database {database.name} at {hosts(self._url)}: {UNFINISHED}")
 
     @asynccontextmanager
     async def _may(self, database: AsyncDatabase[Document]) -> AsyncIterator[None]:
@@ -141,34 +157,6 @@ class MongoMigrator:
             yield client.get_database(self._name, write_concern=MAJORITY, read_concern=ReadConcern("majority"))
         finally:
             await client.close()
-
-
-@asynccontextmanager
-async def _locked(database: AsyncDatabase[Document]) -> AsyncIterator[None]:
-    """Wait for another process that is at it; one that was killed is waited for half a minute."""
-    locks, ours = database.get_collection("migration_lock"), str(uuid4())
-    is_free = {"$lte": ["$until", "$$NOW"]}  # one that is missing is less than every time
-    taken = {"holder": {"$cond": ["$is_free", ours, "$holder"]}, "until": {"$cond": ["$is_free", _UNTIL, "$until"]}}
-    steps: list[dict[str, Any]] = [{"$set": {"is_free": is_free}}, {"$set": taken}, {"$unset": "is_free"}]
-    while True:
-        with suppress(DuplicateKeyError):  # two make it at this moment
-            found = await locks.find_one_and_update({"_id": _LOCK}, steps, upsert=True, return_document=ReturnDocument.AFTER)
-            if found is not None and found["holder"] == ours:
-                break
-        await asyncio.sleep(_LOOK_S)
-    keeping = asyncio.create_task(_keep(database, ours))
-    try:
-        yield
-    finally:
-        await end((keeping,))
-        await locks.delete_one({"_id": _LOCK, "holder": ours})
-
-
-async def _keep(database: AsyncDatabase[Document], holder: str) -> None:
-    while goes_on():
-        await asyncio.sleep(_HELD.total_seconds() / 3)
-        locks = database.get_collection("migration_lock")
-        await locks.update_one({"_id": _LOCK, "holder": holder}, [{"$set": {"until": _UNTIL}}])
 
 
 async def _applied(database: AsyncDatabase[Document]) -> dict[str, dict[int, str]]:

@@ -4,16 +4,19 @@ import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from stylobate import __version__
 from stylobate.database import MigrationSet
+from stylobate.database.schema import files_of
 from stylobate.launcher.backup.files import DamagedError, checked, derived
 from stylobate.launcher.output import CommandError
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT, WITH_MONGODB = 1, 2
+"""Which the manifest has; what has nothing of MongoDB is as releases before it knew it."""
 MAIN = "main"
 """The name of the database that every service has."""
 
@@ -26,6 +29,8 @@ class Table(msgspec.Struct, frozen=True):
     rows: int
     file: str
     sha256: str
+    validator: str | msgspec.UnsetType = msgspec.UNSET
+    """What the collection held writers to, as extended JSON."""
 
 
 class Schema(msgspec.Struct, frozen=True):
@@ -39,10 +44,17 @@ class Schema(msgspec.Struct, frozen=True):
     tables: tuple[Table, ...]
     owner_keys: int | msgspec.UnsetType = msgspec.UNSET
     """How many keys of owners there were, which the backup does not have; UNSET: none."""
+    kind: Literal["mongodb"] | msgspec.UnsetType = msgspec.UNSET
+    """Of its database; UNSET: PostgreSQL."""
 
     def __str__(self) -> str:
         """Return ``state``, or ``state in archive``."""
         return self.service if self.database == MAIN else f"{self.service} in {self.database}"
+
+    @property
+    def is_on_mongodb(self) -> bool:
+        """Whether it is a database of MongoDB."""
+        return self.kind == "mongodb"
 
     @property
     def upto(self) -> dict[str, int]:
@@ -84,10 +96,10 @@ def read(folder: Path, key: str) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         raise CommandError(f"{folder} holds no backup: there is no {NAME}") from None
     try:
-        kind = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])["format"]
-        if bytes(kind) != str(FORMAT).encode():
+        kind = bytes(msgspec.json.decode(raw, type=dict[str, msgspec.Raw])["format"]).decode()
+        if kind not in (str(FORMAT), str(WITH_MONGODB)):
             raise CommandError(
-                f"{path}: the backup has format {bytes(kind).decode()}; release {__version__} reads format {FORMAT}"
+                f"{path}: the backup has format {kind}; release {__version__} reads formats {FORMAT} and {WITH_MONGODB}"
             )
         found = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.MsgspecError, KeyError, UnicodeDecodeError, RecursionError):
@@ -121,7 +133,11 @@ def check_release(manifest: Manifest, sets: Mapping[str, Iterable[MigrationSet]]
     for schema in manifest.schemas:
         if schema.service not in sets:
             raise CommandError(f"the backup has the service {schema.service}, which is not installed here")
-        known = {(file.set, file.number): file.checksum for part in sets[schema.service] for file in part.load()}
+        known = {
+            (file.set, file.number): file.checksum
+            for part in sets[schema.service]
+            for file in files_of(part, on_mongodb=schema.is_on_mongodb)
+        }
         for name, number, checksum in schema.migrations:
             if known.get((name, number)) != checksum:
                 raise CommandError(

@@ -1,7 +1,8 @@
 """The file of the owners' keys: beside all backups, and newer than each of them.
 
 A backup holds no key of an owner, else it could be read for good. There is one such file for all backups: each replaces it, so
-that a key that was destroyed is in none. Its first line says what it has, the others are rows as ``COPY`` writes them.
+that a key that was destroyed is in none. Its first line says what it has, the others are rows as ``COPY`` writes them,
+or of MongoDB an id and the document in Base64.
 """
 
 import fcntl

@@ -6,7 +6,6 @@ from stylobate.config import Sources
 from stylobate.database import MigrationSet
 from stylobate.database.address import is_mongodb
 from stylobate.launcher.backup.manifest import MAIN
-from stylobate.launcher.output import CommandError
 from stylobate.launcher.project import services_here
 from stylobate.launcher.schemas import databases_apart
 
@@ -28,6 +27,11 @@ class Place:
     owner_keys: str
     """The table that a backup leaves out; empty: none."""
 
+    @property
+    def is_on_mongodb(self) -> bool:
+        """Whether it is a database of MongoDB."""
+        return is_mongodb(self.url)
+
 
 def places(where: Sources) -> dict[tuple[str, str], Place]:
     """Return every schema by service and database; those whose moment must come first are first."""
@@ -37,11 +41,6 @@ def places(where: Sources) -> dict[tuple[str, str], Place]:
             continue
         use_role = spec.settings.value("database_roles", where)
         url = spec.settings.value("database_url", where)
-        if is_mongodb(url):
-            raise CommandError(
-                f"{name} is on MongoDB, which this command does not know yet; mongodump and mongorestore do, "
-                "then `stylobate db upgrade`"
-            )
         urls = {MAIN: url, **databases_apart(spec, where)}
         found += [
             Place(name, database, url, use_role, spec.migrations, spec.has_event_log, spec.owner_keys)

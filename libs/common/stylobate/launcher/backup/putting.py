@@ -4,19 +4,21 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from time import monotonic
 
+import msgspec
+
 from stylobate.config import Sources
-from stylobate.database import DatabaseManager, Migrator
-from stylobate.database.copying import adding, filling, schemas_there
+from stylobate.database.schema import migrator_of
 from stylobate.ids import new_id
 from stylobate.launcher.backup import manifest as saying
 from stylobate.launcher.backup.beginning import Beginning
 from stylobate.launcher.backup.files import DamagedError, content
+from stylobate.launcher.backup.homes import into, is_free
 from stylobate.launcher.backup.manifest import Manifest, Schema, Table
 from stylobate.launcher.backup.owner_keys import OwnerKeys
 from stylobate.launcher.backup.places import Place, places
 from stylobate.launcher.output import CommandError
 from stylobate.launcher.project import services_here
-from stylobate.outbox.postgres import PostgresNumbering
+from stylobate.launcher.schemas import storage_at
 
 _SAY_EVERY_S = 2.0
 
@@ -33,6 +35,11 @@ class Restore:
         self._folder, self._key, self._say = folder, key, say
         self._owner_keys = owner_keys
         self._manifest = saying.read(folder, key)
+
+    @property
+    def is_on_mongodb(self) -> bool:
+        """Whether what is put into the services' first databases is of MongoDB."""
+        return any(schema.is_on_mongodb for schema in self._manifest.schemas if schema.database == saying.MAIN)
 
     def check(self) -> None:
         """Make sure that it is whole, and of a release that is known here. Raises CommandError."""
@@ -86,11 +93,16 @@ class Restore:
             if (schema.service, schema.database) not in found:
                 setting = f"STYLOBATE_{schema.service.upper()}_DATABASES"
                 raise CommandError(f"{setting}: {schema.database} is missing; the backup has that database of {schema.service}")
+            if schema.is_on_mongodb != found[schema.service, schema.database].is_on_mongodb:
+                was, is_ = ("MongoDB", "PostgreSQL") if schema.is_on_mongodb else ("PostgreSQL", "MongoDB")
+                raise CommandError(
+                    f"the backup has {schema} in {was}, and the settings name {is_} for it: it goes back into {was} only"
+                )
 
     async def _check_empty(self, manifest: Manifest, found: dict[tuple[str, str], Place]) -> None:
         for schema in manifest.schemas:
             place = found[schema.service, schema.database]
-            if await schemas_there(place.url, [place.service]):
+            if not await is_free(place):
                 raise CommandError(
                     f"the database of {schema} has the schema {place.service} already; a backup is put into an empty database "
                     "(on the laptop: another folder, or after `stylobate reset`)"
@@ -98,21 +110,22 @@ class Restore:
 
     async def _put(self, schema: Schema, place: Place, keys: OwnerKeys | None) -> None:
         encrypted = self._manifest.encrypted
-        migrator = Migrator(place.url, place.service, place.sets, use_role=place.use_role, is_restore=True)
+        migrator = migrator_of(place.url, place.service, place.sets, use_role=place.use_role, is_restore=True)
         await migrator.upgrade(schema.upto)
-        async with filling(place.url, place.service, use_role=place.use_role) as into:
+        async with into(place, is_new=True) as filled:
             for table in schema.tables:
                 try:
-                    rows = await into.put(table.name, table.columns, self._content(table, encrypted=encrypted))
+                    rows = await filled.put(table.name, table.columns, self._content(table, encrypted=encrypted))
                 except DamagedError as error:
                     raise CommandError(f"{self._folder}: {error}") from None
                 if rows != table.rows:
                     raise CommandError(f"{self._folder}: {table.file} has {rows} rows where there were {table.rows}")
-            await into.continue_sequences(schema.sequences)
+            await filled.continue_sequences(schema.sequences)
+            await filled.hold_to({table.name: table.validator for table in schema.tables if table.validator is not msgspec.UNSET})
         newer = await migrator.upgrade()
         if keys is not None and schema.owner_keys:
-            async with adding(place.url, place.service, use_role=place.use_role) as into:  # they may be of a later release
-                await into.put(place.owner_keys, keys.columns, keys.rows())
+            async with into(place, is_new=False) as filled:  # they may be of a later release
+                await filled.put_lines(place.owner_keys, keys.columns, keys.rows())
         self._say(
             f"{schema}: {sum(table.rows for table in schema.tables)} rows" + (f", then {', '.join(newer)}" if newer else "")
         )
@@ -130,7 +143,7 @@ class Restore:
 
     async def _begin_epoch(self, schema: Schema, place: Place) -> None:
         """Begin an epoch of the log: its numbers may be given a second time, to other events."""
-        async with DatabaseManager.open(place.url, service=place.service, pool_size=1, use_role=place.use_role) as database:
+        async with storage_at(place.url, place.service, use_role=place.use_role) as storage:
             epoch = new_id()
-            await PostgresNumbering(database, place.service).begin(epoch, "restored from a backup")
+            await storage.numbering(place.service).begin(epoch, "restored from a backup")
         self._say(f"{schema}: epoch {epoch} has begun")

@@ -13,15 +13,16 @@ import msgspec
 
 from stylobate import __version__
 from stylobate.config import Sources
-from stylobate.database.copying import SchemaContents, Snapshot, snapshot
+from stylobate.database.copying import Moment, SchemaContents
 from stylobate.launcher.backup.files import Writer
-from stylobate.launcher.backup.manifest import FORMAT, MAIN, NAME, Manifest, Schema, Table
+from stylobate.launcher.backup.homes import Moments
+from stylobate.launcher.backup.manifest import FORMAT, MAIN, NAME, WITH_MONGODB, Manifest, Schema, Table
 from stylobate.launcher.backup.owner_keys import OwnerKeysWriter, claimed
 from stylobate.launcher.backup.places import Place, places
 from stylobate.launcher.output import CommandError
 
 _SAY_EVERY_S = 2.0
-_ENDING, _ENCRYPTED = ".copy.gz", ".enc"
+_COPY, _BSON, _ENCRYPTED = ".copy.gz", ".bson.gz", ".enc"
 
 
 class Backup:
@@ -71,7 +72,7 @@ class Backup:
             if not is_ours:
                 raise CommandError(self._in_use)
             for file in self._partial.iterdir():
-                if file.name != NAME and not file.name.endswith((_ENDING, _ENDING + _ENCRYPTED)):
+                if file.name != NAME and not file.name.removesuffix(_ENCRYPTED).endswith((_COPY, _BSON)):
                     raise CommandError(f"{self._partial} has {file.name}, which is of no backup; name another folder")
             shutil.rmtree(self._partial)
 
@@ -82,16 +83,18 @@ class Backup:
     async def _take(self) -> Manifest:
         found = places(self._where)
         async with AsyncExitStack() as moments:
-            of_url: dict[str, Snapshot] = {}
+            of_url: dict[str, Moment] = {}
+            chosen = Moments()
             for place in found.values():  # every moment is chosen before anything is read
                 if place.url not in of_url:
-                    of_url[place.url] = await moments.enter_async_context(snapshot(place.url))
+                    of_url[place.url] = await moments.enter_async_context(chosen.of(place))
             made_at = datetime.now(UTC).isoformat(timespec="seconds")
             schemas = [await self._schema(place, of_url[place.url]) for place in found.values()]
-        manifest = Manifest(FORMAT, __version__, made_at, bool(self._key), tuple(schemas))
+        kind = WITH_MONGODB if any(schema.is_on_mongodb for schema in schemas) else FORMAT
+        manifest = Manifest(kind, __version__, made_at, bool(self._key), tuple(schemas))
         return manifest.sealed(self._key)
 
-    async def _schema(self, place: Place, moment: Snapshot) -> Schema:
+    async def _schema(self, place: Place, moment: Moment) -> Schema:
         if not await moment.enter(place.service, use_role=place.use_role):
             raise CommandError(f"{place.service}: there is no schema in its database; `stylobate db upgrade` makes it")
         contents = await moment.contents(place.service)
@@ -105,23 +108,24 @@ class Backup:
             dict(contents.sequences),
             tuple(tables),
             keys or msgspec.UNSET,
+            "mongodb" if place.is_on_mongodb else msgspec.UNSET,
         )
         self._say(f"{made}: {len(tables)} tables, {sum(table.rows for table in tables)} rows")
         return made
 
-    async def _keys(self, place: Place, moment: Snapshot, contents: SchemaContents) -> int:
+    async def _keys(self, place: Place, moment: Moment, contents: SchemaContents) -> int:
         """Replace the file of the owners' keys, and return how many there are."""
         columns = contents.tables[place.owner_keys]
         async with OwnerKeysWriter(self._owner_keys if place.database == MAIN else None, self._key, columns) as writer:
-            await moment.read(place.owner_keys, columns, writer.write)
+            await moment.read_lines(place.owner_keys, columns, writer.write)
             count = await writer.replace()
         if count:
             self._say(f"{self._owner_keys}: {count} keys of owners, as they are now; keep no copy of it")
         return count
 
-    async def _table(self, place: Place, moment: Snapshot, contents: SchemaContents, name: str) -> Table:
+    async def _table(self, place: Place, moment: Moment, contents: SchemaContents, name: str) -> Table:
         label = place.service if place.database == MAIN else f"{place.service}@{place.database}"
-        path = self._partial / f"{label}.{name}{_ENDING}{_ENCRYPTED if self._key else ''}"
+        path = self._partial / f"{label}.{name}{_BSON if place.is_on_mongodb else _COPY}{_ENCRYPTED if self._key else ''}"
         writer, said_at = Writer(path, self._key), monotonic()
 
         async def sink(data: bytes) -> None:
@@ -132,7 +136,8 @@ class Backup:
                 self._say(f"{label}.{name}: {_size(writer.written)} written")
 
         rows = await moment.read(name, contents.tables[name], sink)
-        return Table(name, contents.tables[name], rows, path.name, writer.close())
+        validator = contents.validators.get(name, msgspec.UNSET)
+        return Table(name, contents.tables[name], rows, path.name, writer.close(), validator)
 
 
 @contextmanager

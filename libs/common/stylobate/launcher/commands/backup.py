@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +14,8 @@ from stylobate.app import HostSettings
 from stylobate.config import Sources
 from stylobate.launcher.backup.putting import Restore
 from stylobate.launcher.backup.taking import Backup
-from stylobate.launcher.environment import LocalServers
+from stylobate.launcher.embedded import EmbeddedServer
+from stylobate.launcher.environment import MONGODB, LocalServers
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError
 from stylobate.launcher.project import Project
@@ -37,7 +39,7 @@ def restore(folder: Annotated[Path, _FROM], owner_keys: Annotated[Path | None, _
     found.check()
 
     async def run() -> None:
-        async with _databases() as where:
+        async with _databases(on_mongodb=found.is_on_mongodb) as where:
             await found.run(where)
 
     asyncio.run(run())
@@ -49,14 +51,14 @@ def _key(where: Sources) -> str:
 
 
 @asynccontextmanager
-async def _databases() -> AsyncIterator[Sources]:
-    """Give where settings come from; a PostgreSQL of the project's own runs for as long as the block does.
+async def _databases(*, on_mongodb: bool) -> AsyncIterator[Sources]:
+    """Give where settings come from; a database server of the project's own runs for as long as the block does.
 
+    :param on_mongodb: of which kind.
     :raises CommandError: the platform runs. :raises EmbeddedServerError: the server does not start.
     """
     project = Project(Path.cwd())
-    servers = LocalServers.of(project)
-    if servers.postgres is None:
+    if os.environ.get("STYLOBATE_DATABASE_URL"):
         yield with_vault(Sources(environ=os.environ))[0]
         return
     set_aside_libpq(os.environ)
@@ -65,10 +67,29 @@ async def _databases() -> AsyncIterator[Sources]:
             raise CommandError(
                 "the platform is running here; a backup is put into databases that nobody uses: `stylobate down` first"
             )
+        server, environ = _server(project, on_mongodb=on_mongodb)
         project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            await servers.postgres.start()
-            await servers.postgres.ready()
-            yield with_vault(Sources(environ=servers.environment()))[0]
+            await server.start()
+            await server.ready()
+            yield with_vault(Sources(environ=environ))[0]
         finally:
-            await servers.postgres.stop()
+            await server.stop()
+
+
+def _server(project: Project, *, on_mongodb: bool) -> tuple[EmbeddedServer, dict[str, str]]:
+    """Return the project's own server of a kind, and the environment that names it. Raises CommandError."""
+    has_postgres, has_mongodb = ((project.data / name).is_dir() for name in ("postgres", MONGODB))
+    if has_postgres if on_mongodb else has_mongodb and not has_postgres:
+        was, is_ = ("MongoDB", "PostgreSQL") if on_mongodb else ("PostgreSQL", "MongoDB")
+        raise CommandError(f"the backup is of {was}, and this project keeps its data in {is_}: put it into another folder")
+    servers = LocalServers(project, mongodb_port=_free_port() if on_mongodb else 0)
+    server = servers.mongodb or servers.postgres
+    assert server is not None  # noqa: S101  no address is set
+    return server, servers.environment()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port

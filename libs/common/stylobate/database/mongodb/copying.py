@@ -1,0 +1,264 @@
+"""All that stands in the databases of services: read at one moment, and put into databases that are new.
+
+A file of it is documents one behind the other, as BSON has them: types, order and numbers stay what they are, and ``bsondump``
+shows them.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from bson import Timestamp, json_util
+from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+
+from stylobate.database.address import hosts
+from stylobate.database.copying import SchemaContents
+from stylobate.database.migrations import MigrationError
+from stylobate.database.mongodb.address import database_of
+from stylobate.database.mongodb.manager import client_of
+from stylobate.database.mongodb.refusal import check_greeting, refusals
+from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
+from stylobate.database.mongodb.statements import Document
+from stylobate.database.mongodb.transaction import MAJORITY
+from stylobate.database.mongodb.unfinished import RESTORE, UNFINISHED, is_unfinished
+from stylobate.database.refusal import URL
+
+DOCUMENT = ("document",)
+"""The only column of a collection."""
+Sink = Callable[[bytes], Coroutine[Any, Any, None]]
+_NOT_COPIED = frozenset(("migration", "migration_lock", SIGNAL, RESTORE))
+_RAW = CodecOptions(document_class=RawBSONDocument)
+_TOO_OLD = 239
+_SOME, _SOME_OCTETS = 1000, 8 * 1024 * 1024
+_LENGTH = 4
+
+
+class MongoSnapshot:
+    """One moment of the databases that the services of one URL have."""
+
+    def __init__(self, client: AsyncMongoClient[Document], url: str, at: Timestamp) -> None:
+        self._client, self._url = client, url
+        self._concern = {"level": "snapshot", "atClusterTime": at}
+        self._database: AsyncDatabase[Document]
+
+    async def enter(self, service: str, *, use_role: bool) -> bool:
+        """Look into a service's database from now on; return whether there is one. Raises MigrationError."""
+        del use_role
+        self._database = self._client.get_database(database_of(self._url, service))
+        with told(self._url):
+            if await is_unfinished(self._database):
+                raise MigrationError(f"database {self._database.name} at {hosts(self._url)}: {UNFINISHED}")
+            return bool(await self._found("migration"))
+
+    async def contents(self, service: str) -> SchemaContents:
+        """Return what the database that was entered has, and what its collections hold writers to."""
+        del service
+        with told(self._url):
+            applied = sorted((row["_id"]["set"], row["_id"]["number"], row["checksum"]) for row in await self._found("migration"))
+            options = await options_of(self._database)
+        return SchemaContents(
+            tuple(applied),
+            dict.fromkeys(options, DOCUMENT),
+            {},
+            {name: json_util.dumps(one["validator"]) for name, one in options.items() if "validator" in one},
+        )
+
+    async def read(self, table: str, columns: Collection[str], sink: Sink) -> int:
+        """Give the documents of a collection to the sink, and return how many there are. Raises MigrationError."""
+        del columns
+        return await self._each(table, lambda document: bytes(document.raw), sink)
+
+    async def read_lines(self, table: str, columns: Collection[str], sink: Sink) -> int:
+        """Give each document as a line: its id, a tab, and the document in Base64. For ids that are texts."""
+        del columns
+        return await self._each(table, lambda document: f"{document['_id']}\t".encode() + b64encode(document.raw) + b"\n", sink)
+
+    async def _each(self, table: str, form: Callable[[RawBSONDocument], bytes], sink: Sink) -> int:
+        count, some = 0, bytearray()
+        with told(self._url):
+            command = {"find": table, "batchSize": _SOME, "readConcern": self._concern}
+            cursor: Any = await self._database.cursor_command(command, codec_options=_RAW)
+            async for document in cursor:
+                count += 1
+                some += form(document)
+                if len(some) >= _SOME_OCTETS:
+                    await sink(bytes(some))
+                    some.clear()
+        await sink(bytes(some))
+        return count
+
+    async def _found(self, table: str) -> list[Document]:
+        cursor = await self._database.cursor_command({"find": table, "readConcern": self._concern})
+        return await cursor.to_list()
+
+
+class MongoMoments:
+    """The moment that is read, of each replica set that any of the URLs names: of services that share one it is the same."""
+
+    def __init__(self) -> None:
+        self._times: dict[tuple[str, ...], Timestamp] = {}
+
+    @asynccontextmanager
+    async def snapshot(self, url: str, service: str) -> AsyncIterator[MongoSnapshot]:
+        """Give what stands there, which is read at one moment while others write. Raises ConfigError, MigrationError.
+
+        :param service: one that is there.
+        """
+        async with connected(url, "backup") as client:
+            with told(url):
+                hello = await client.admin.command("hello")
+                key = (hello.get("setName", ""), *sorted(hello.get("hosts", [hosts(url)])))
+                if key not in self._times:
+                    ask = {"find": "migration", "limit": 1, "readConcern": {"level": "snapshot"}}
+                    found = await client.get_database(database_of(url, service)).command(ask)
+                    self._times[key] = found["cursor"]["atClusterTime"]
+            yield MongoSnapshot(client, url, self._times[key])
+
+
+class MongoFilling:
+    """A database that is filled. What goes wrong leaves a part there: the mark of the restore says so."""
+
+    def __init__(self, database: AsyncDatabase[Document], url: str) -> None:
+        self._database, self._url = database, url
+
+    async def put(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
+        """Put documents into a collection, and return how many there were. Raises MigrationError."""
+        del columns
+        return await self._put(table, _split(table, source))
+
+    async def put_lines(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
+        """Put what :meth:`MongoSnapshot.read_lines` gave."""
+        if tuple(columns) != DOCUMENT:
+            raise MigrationError(f"the rows of {table} are not of MongoDB")
+        return await self._put(table, _lines(source))
+
+    async def continue_sequences(self, last: Mapping[str, int]) -> None:
+        """Do nothing: there are none."""
+
+    async def hold_to(self, validators: Mapping[str, str]) -> None:
+        """Let collections hold writers to what they did: a service changes that while it runs."""
+        with told(self._url):
+            for name, options in (await options_of(self._database)).items():
+                wanted = json_util.loads(validators.get(name, "{}"))
+                if options.get("validator", {}) != wanted:
+                    await self._database.command({"collMod": name, "validator": wanted})
+
+    async def empty(self) -> None:
+        """Remove what the migrations put there."""
+        with told(self._url):
+            for name in await options_of(self._database):
+                await self._database.get_collection(name).delete_many({})
+
+    async def _put(self, table: str, documents: AsyncIterator[bytes]) -> int:
+        collection = self._database.get_collection(table, _RAW, write_concern=MAJORITY)
+        count, some, octets = 0, list[RawBSONDocument](), 0
+
+        async def insert() -> None:
+            try:
+                await collection.insert_many(some, ordered=False)
+            except BulkWriteError as error:
+                raise MigrationError(f"the documents of {table} do not fit: {_said_of(error)}") from error
+
+        with told(self._url):
+            async for document in documents:
+                try:
+                    some.append(RawBSONDocument(document))
+                except BSONError as error:
+                    raise MigrationError(f"the documents of {table} are none: {error}") from error
+                count, octets = count + 1, octets + len(document)
+                if len(some) >= _SOME or octets >= _SOME_OCTETS:
+                    await insert()
+                    some, octets = [], 0
+            if some:
+                await insert()
+        return count
+
+
+@asynccontextmanager
+async def filling(url: str, service: str) -> AsyncIterator[MongoFilling]:
+    """Empty the collections of a database that was just made, and fill them."""
+    async with adding(url, service) as into:
+        await into.empty()
+        yield into
+
+
+@asynccontextmanager
+async def adding(url: str, service: str) -> AsyncIterator[MongoFilling]:
+    """Fill collections that are empty."""
+    async with connected(url, "restore") as client:
+        yield MongoFilling(client.get_database(database_of(url, service), write_concern=MAJORITY), url)
+
+
+async def options_of(database: AsyncDatabase[Document]) -> dict[str, Document]:
+    """Return the collections that hold something of a service, by name, and what each is made with."""
+    found = await (await database.list_collections()).to_list()
+    kept = [one for one in found if one["name"] not in _NOT_COPIED and not one["name"].startswith("system.")]
+    return {one["name"]: one["options"] for one in sorted(kept, key=lambda one: str(one["name"]))}
+
+
+@asynccontextmanager
+async def connected(url: str, what: str) -> AsyncIterator[AsyncMongoClient[Document]]:
+    """Give a client of a server that answers and lets us in. Raises ConfigError, MigrationError."""
+    client = client_of(url, f"stylobate-{what}")
+    try:
+        with told(url), refusals(URL, url):
+            check_greeting(URL, url, await client.admin.command("hello"))
+        yield client
+    finally:
+        await client.close()
+
+
+@contextmanager
+def told(url: str) -> Iterator[None]:
+    """Make a MigrationError of what the server or the way to it says."""
+    try:
+        yield
+    except OperationFailure as error:
+        if error.code != _TOO_OLD:
+            raise MigrationError(f"{URL}: {hosts(url)}: {_said_of(error)}") from error
+        raise MigrationError(
+            f"{hosts(url)} keeps a moment for a shorter time than reading it took: raise its parameter "
+            "minSnapshotHistoryWindowInSeconds (300 unless it is set) for as long as the backup takes"
+        ) from error
+    except (PyMongoError, BSONError, OSError) as error:
+        raise MigrationError(f"{URL}: {hosts(url)}: {error}") from error
+
+
+def _said_of(error: OperationFailure) -> str:
+    """Return what the server said, without what was written."""
+    details: Mapping[str, Any] = error.details or {}
+    first = (details.get("writeErrors") or [details])[0]
+    return " ".join(str(first.get("errmsg", error)).partition(" dup key")[0].split())
+
+
+async def _split(table: str, source: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Yield document by document."""
+    rest = b""
+    async for data in source:
+        rest, start = rest + data, 0
+        while len(rest) - start >= _LENGTH:
+            end = start + int.from_bytes(rest[start : start + _LENGTH], "little")
+            if end <= start + _LENGTH:
+                raise MigrationError(f"the documents of {table} are none")
+            if end > len(rest):
+                break
+            yield rest[start:end]
+            start = end
+        rest = rest[start:]
+    if rest:
+        raise MigrationError(f"the documents of {table} end too early")
+
+
+async def _lines(source: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    rest = b""
+    async for data in source:
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if line:
+                yield b64decode(line.partition(b"\t")[2])
