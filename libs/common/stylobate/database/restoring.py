@@ -3,11 +3,12 @@
 Beside :mod:`stylobate.database.unfinished`, which is how others see it.
 """
 
-from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
-from stylobate.database.copying import connected
+from stylobate.database.copying import connected, drop_schemas
 from stylobate.database.migrations import LOCK, lock_of
 from stylobate.database.unfinished import is_unfinished
 
@@ -36,44 +37,83 @@ class Mark:
     """Whether all of it was put, in all databases."""
 
 
-async def mark(url: str, services: Collection[str], backup: str) -> None:
-    """Set the mark, in a database that has none. Raises MigrationError where it cannot be set."""
-    async with connected(url) as connection, connection.transaction():
-        await connection.execute(_MARK)
-        await connection.executemany(_BEGUN, [(name, backup) for name in services])
+class Home(Protocol):
+    """What is marked as one: a PostgreSQL with the schemas of its services, or the database of one service in MongoDB.
+
+    Each method raises MigrationError where the server does not let it.
+    """
+
+    async def mark(self, backup: str) -> None:
+        """Set the mark, where there is none."""
+
+    async def settle(self) -> None:
+        """Wait until nobody brings it up to date who began before the mark was set."""
+
+    async def marked(self) -> Mark | None:
+        """Return the mark that stands there."""
+
+    async def note_whole(self) -> None:
+        """Note in the mark that all is there."""
+
+    async def unmark(self) -> None:
+        """Take the mark away."""
+
+    async def clear(self) -> None:
+        """Remove what was put there, and no mark."""
+
+    def alone(self) -> AbstractAsyncContextManager[bool]:
+        """Say whether no other restore is at work there, and keep others out for the block."""
 
 
-async def marked(url: str) -> Mark | None:
-    """Return the mark that stands in a database. Raises MigrationError."""
-    async with connected(url) as connection:
-        if not await is_unfinished(connection):
-            return None
-        rows = await connection.fetch(_MARKED)
-    return Mark(tuple(row["service"] for row in rows), rows[0]["backup"] if rows else "", any(row["is_whole"] for row in rows))
+class PostgresHome:
+    """A PostgreSQL.
 
+    :param services: whose schemas are put there.
+    """
 
-async def note_whole(url: str) -> None:
-    """Note in the mark that all is there. Raises MigrationError."""
-    async with connected(url) as connection:
-        await connection.execute(_WHOLE)
+    def __init__(self, url: str, services: Sequence[str]) -> None:
+        self._url, self._services = url, services
 
+    async def mark(self, backup: str) -> None:
+        """Set the mark, where there is none."""
+        async with connected(self._url) as connection, connection.transaction():
+            await connection.execute(_MARK)
+            await connection.executemany(_BEGUN, [(name, backup) for name in self._services])
 
-async def unmark(url: str) -> None:
-    """Take the mark away. Raises MigrationError."""
-    async with connected(url) as connection:
-        await connection.execute(_UNMARK)
+    async def settle(self) -> None:
+        """Wait until nobody brings schemas up to date who began before the mark was set."""
+        async with connected(self._url) as connection:
+            for name in self._services:
+                await connection.execute(LOCK, lock_of(name))
+            await connection.execute("select pg_advisory_unlock_all()")
 
+    async def marked(self) -> Mark | None:
+        """Return the mark that stands there."""
+        async with connected(self._url) as connection:
+            if not await is_unfinished(connection):
+                return None
+            rows = await connection.fetch(_MARKED)
+        return Mark(
+            tuple(row["service"] for row in rows), rows[0]["backup"] if rows else "", any(row["is_whole"] for row in rows)
+        )
 
-async def settle(url: str, services: Collection[str]) -> None:
-    """Wait until nobody brings schemas up to date who began before the mark was set. Raises MigrationError."""
-    async with connected(url) as connection:
-        for name in services:
-            await connection.execute(LOCK, lock_of(name))
-        await connection.execute("select pg_advisory_unlock_all()")
+    async def note_whole(self) -> None:
+        """Note in the mark that all is there."""
+        async with connected(self._url) as connection:
+            await connection.execute(_WHOLE)
 
+    async def unmark(self) -> None:
+        """Take the mark away."""
+        async with connected(self._url) as connection:
+            await connection.execute(_UNMARK)
 
-@asynccontextmanager
-async def alone(url: str) -> AsyncIterator[bool]:
-    """Say whether no other restore is at work in a database, and keep others out for the block. Raises MigrationError."""
-    async with connected(url) as connection:
-        yield bool(await connection.fetchval(_LOCK))
+    async def clear(self) -> None:
+        """Remove the schemas: those that the mark names, where it does, else ours."""
+        mark = await self.marked()
+        await drop_schemas(self._url, mark.services if mark is not None else self._services)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[bool]:
+        """Say whether no other restore is at work there, and keep others out for the block."""
+        async with connected(self._url) as connection:
+            yield bool(await connection.fetchval(_LOCK))

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import pytest_asyncio
 from bson import Binary, Int64
 from pymongo import MongoClient
 from stylobate.database import MigrationError
-from stylobate.database.mongodb import MongoManager
+from stylobate.database.mongodb import DuplicateError, MongoManager
 from stylobate.database.mongodb.address import database_of
-from stylobate.database.mongodb.copying import MongoMoments, adding
+from stylobate.database.mongodb.copying import MongoMoments
+from stylobate.database.mongodb.filling import adding
 from stylobate.launcher.backup.manifest import read
 from stylobate.outbox.mongodb import MongoEventLog
 from stylobate.testing import commands
@@ -129,18 +131,28 @@ async def test_a_restore_that_was_killed_is_run_again(
     """It is killed when some services are there; until it is run again nothing takes the databases for whole."""
     restore = ("restore", str(backup), "--owner-keys", str(backup.parent / "keys"))
     async with mongo_databases.empty() as url, looking(url, "auth") as auth, looking(url, "actions") as actions:
+        forever = {"_id": "lock", "holder": "somebody", "until": (await auth.now()).replace(year=9000)}
+        over = {"$set": {"until": forever["until"].replace(year=1990)}}
+
+        async def held() -> bool:
+            with suppress(DuplicateError):
+                await auth.insert("migration_lock", [forever])
+                return True
+            return False
+
+        assert await held()
         command = started(backup.parent, url, *restore)
         await until(lambda: auth.find_one("stylobate_restore", {"_id": "mark"}), within_s=60)
-        forever = {"_id": "lock", "holder": "somebody", "until": (await auth.now()).replace(year=9000)}
-        await auth.insert("migration_lock", [forever])
+        await auth.update_one("migration_lock", {"_id": "lock"}, over)
+        await until(held, within_s=60)  # the restore waits twice: until nobody migrates, and to do so itself
         await until(lambda: actions.find_one("migration", {}), within_s=60)
         command.send_signal(signal.SIGKILL)
         assert await asyncio.to_thread(command.wait, 30) == -signal.SIGKILL
         for arguments in (("db", "upgrade"), ("db", "status"), ("backup", str(backup.parent / "other"))):
             await refused(stylobate, url, UNFINISHED, *arguments)
         await refused(stylobate, url, "another `stylobate restore` is at work", *restore, **KEY)
-        over = {"$set": {"until": forever["until"].replace(year=1990)}}
         await actions.update_one("stylobate_restore", {"_id": "lock"}, over)  # its half minute is over
+        await auth.update_one("migration_lock", {"_id": "lock"}, over)
         restored = await run(stylobate, url, *restore, **KEY)
         assert restored.returncode == 0, restored.stderr
         assert "did not come to its end; what it has left is removed" in restored.stdout

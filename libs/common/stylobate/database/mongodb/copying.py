@@ -1,11 +1,11 @@
-"""All that stands in the databases of services: read at one moment, and put into databases that are new.
+"""All that stands in the databases of services, read at one moment.
 
 A file of it is documents one behind the other, as BSON has them: types, order and numbers stay what they are, and ``bsondump``
 shows them.
 """
 
-from base64 import b64decode, b64encode
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -15,28 +15,26 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from stylobate.database.address import hosts
-from stylobate.database.copying import SchemaContents
+from stylobate.database.copying import SchemaContents, Sink
 from stylobate.database.migrations import MigrationError
 from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.manager import client_of
-from stylobate.database.mongodb.refusal import check_greeting, refusals
+from stylobate.database.mongodb.refusal import check_greeting, is_about_rights, may_not, refusals
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.statements import Document
-from stylobate.database.mongodb.transaction import MAJORITY
 from stylobate.database.mongodb.unfinished import RESTORE, UNFINISHED, is_unfinished
 from stylobate.database.refusal import URL
 
 DOCUMENT = ("document",)
 """The only column of a collection."""
-Sink = Callable[[bytes], Coroutine[Any, Any, None]]
 _NOT_COPIED = frozenset(("migration", "migration_lock", SIGNAL, RESTORE))
-_RAW = CodecOptions(document_class=RawBSONDocument)
-_TOO_OLD = 239
-_SOME, _SOME_OCTETS = 1000, 8 * 1024 * 1024
-_LENGTH = 4
+RAW = CodecOptions(document_class=RawBSONDocument)
+SOME, SOME_OCTETS = 1000, 8 * 1024 * 1024
+"""How many documents, and octets of them, are in memory at once; the last document may be 16 MB more."""
+_TOO_OLD, _CHANGED = 239, 246
 
 
 class MongoSnapshot:
@@ -82,12 +80,12 @@ class MongoSnapshot:
     async def _each(self, table: str, form: Callable[[RawBSONDocument], bytes], sink: Sink) -> int:
         count, some = 0, bytearray()
         with told(self._url):
-            command = {"find": table, "batchSize": _SOME, "readConcern": self._concern}
-            cursor: Any = await self._database.cursor_command(command, codec_options=_RAW)
+            command = {"find": table, "batchSize": SOME, "readConcern": self._concern}
+            cursor: Any = await self._database.cursor_command(command, codec_options=RAW)
             async for document in cursor:
                 count += 1
                 some += form(document)
-                if len(some) >= _SOME_OCTETS:
+                if len(some) >= SOME_OCTETS:
                     await sink(bytes(some))
                     some.clear()
         await sink(bytes(some))
@@ -115,84 +113,13 @@ class MongoMoments:
                 hello = await client.admin.command("hello")
                 key = (hello.get("setName", ""), *sorted(hello.get("hosts", [hosts(url)])))
                 if key not in self._times:
-                    ask = {"find": "migration", "limit": 1, "readConcern": {"level": "snapshot"}}
-                    found = await client.get_database(database_of(url, service)).command(ask)
+                    ask: Document = {"find": "migration", "limit": 1}
+                    database = client.get_database(database_of(url, service))
+                    # a new primary may tell less than was acknowledged: see Succession
+                    await database.command({**ask, "readConcern": {"level": "linearizable"}})
+                    found = await database.command({**ask, "readConcern": {"level": "snapshot"}})
                     self._times[key] = found["cursor"]["atClusterTime"]
             yield MongoSnapshot(client, url, self._times[key])
-
-
-class MongoFilling:
-    """A database that is filled. What goes wrong leaves a part there: the mark of the restore says so."""
-
-    def __init__(self, database: AsyncDatabase[Document], url: str) -> None:
-        self._database, self._url = database, url
-
-    async def put(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
-        """Put documents into a collection, and return how many there were. Raises MigrationError."""
-        del columns
-        return await self._put(table, _split(table, source))
-
-    async def put_lines(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
-        """Put what :meth:`MongoSnapshot.read_lines` gave."""
-        if tuple(columns) != DOCUMENT:
-            raise MigrationError(f"the rows of {table} are not of MongoDB")
-        return await self._put(table, _lines(source))
-
-    async def continue_sequences(self, last: Mapping[str, int]) -> None:
-        """Do nothing: there are none."""
-
-    async def hold_to(self, validators: Mapping[str, str]) -> None:
-        """Let collections hold writers to what they did: a service changes that while it runs."""
-        with told(self._url):
-            for name, options in (await options_of(self._database)).items():
-                wanted = json_util.loads(validators.get(name, "{}"))
-                if options.get("validator", {}) != wanted:
-                    await self._database.command({"collMod": name, "validator": wanted})
-
-    async def empty(self) -> None:
-        """Remove what the migrations put there."""
-        with told(self._url):
-            for name in await options_of(self._database):
-                await self._database.get_collection(name).delete_many({})
-
-    async def _put(self, table: str, documents: AsyncIterator[bytes]) -> int:
-        collection = self._database.get_collection(table, _RAW, write_concern=MAJORITY)
-        count, some, octets = 0, list[RawBSONDocument](), 0
-
-        async def insert() -> None:
-            try:
-                await collection.insert_many(some, ordered=False)
-            except BulkWriteError as error:
-                raise MigrationError(f"the documents of {table} do not fit: {_said_of(error)}") from error
-
-        with told(self._url):
-            async for document in documents:
-                try:
-                    some.append(RawBSONDocument(document))
-                except BSONError as error:
-                    raise MigrationError(f"the documents of {table} are none: {error}") from error
-                count, octets = count + 1, octets + len(document)
-                if len(some) >= _SOME or octets >= _SOME_OCTETS:
-                    await insert()
-                    some, octets = [], 0
-            if some:
-                await insert()
-        return count
-
-
-@asynccontextmanager
-async def filling(url: str, service: str) -> AsyncIterator[MongoFilling]:
-    """Empty the collections of a database that was just made, and fill them."""
-    async with adding(url, service) as into:
-        await into.empty()
-        yield into
-
-
-@asynccontextmanager
-async def adding(url: str, service: str) -> AsyncIterator[MongoFilling]:
-    """Fill collections that are empty."""
-    async with connected(url, "restore") as client:
-        yield MongoFilling(client.get_database(database_of(url, service), write_concern=MAJORITY), url)
 
 
 async def options_of(database: AsyncDatabase[Document]) -> dict[str, Document]:
@@ -220,45 +147,24 @@ def told(url: str) -> Iterator[None]:
     try:
         yield
     except OperationFailure as error:
-        if error.code != _TOO_OLD:
-            raise MigrationError(f"{URL}: {hosts(url)}: {_said_of(error)}") from error
-        raise MigrationError(
-            f"{hosts(url)} keeps a moment for a shorter time than reading it took: raise its parameter "
-            "minSnapshotHistoryWindowInSeconds (300 unless it is set) for as long as the backup takes"
-        ) from error
+        raise MigrationError(_fault(url, error)) from error
     except (PyMongoError, BSONError, OSError) as error:
         raise MigrationError(f"{URL}: {hosts(url)}: {error}") from error
 
 
-def _said_of(error: OperationFailure) -> str:
+def _fault(url: str, error: OperationFailure) -> str:
+    if error.code == _TOO_OLD:
+        return (
+            f"{hosts(url)} keeps a moment for a shorter time than reading it took: raise its parameter "
+            "minSnapshotHistoryWindowInSeconds (300 unless it is set) for as long as the backup takes"
+        )
+    if error.code == _CHANGED:
+        return f"{hosts(url)}: a collection was changed while the backup was taken (an index, a validator): take it again"
+    return f"{URL}: {hosts(url)}: {may_not(error) if is_about_rights(error) else said_of(error)}"
+
+
+def said_of(error: OperationFailure) -> str:
     """Return what the server said, without what was written."""
     details: Mapping[str, Any] = error.details or {}
     first = (details.get("writeErrors") or [details])[0]
     return " ".join(str(first.get("errmsg", error)).partition(" dup key")[0].split())
-
-
-async def _split(table: str, source: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Yield document by document."""
-    rest = b""
-    async for data in source:
-        rest, start = rest + data, 0
-        while len(rest) - start >= _LENGTH:
-            end = start + int.from_bytes(rest[start : start + _LENGTH], "little")
-            if end <= start + _LENGTH:
-                raise MigrationError(f"the documents of {table} are none")
-            if end > len(rest):
-                break
-            yield rest[start:end]
-            start = end
-        rest = rest[start:]
-    if rest:
-        raise MigrationError(f"the documents of {table} end too early")
-
-
-async def _lines(source: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    rest = b""
-    async for data in source:
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            if line:
-                yield b64decode(line.partition(b"\t")[2])

@@ -1,77 +1,15 @@
 """The databases that a restore marks and fills, and the moments and rows of either kind of them."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from stylobate.database import restoring
-from stylobate.database.copying import Into, Moment, adding, drop_schemas, filling, schemas_there, snapshot
-from stylobate.database.restoring import Mark
+from stylobate.database.copying import Into, Moment, adding, filling, schemas_there, snapshot
+from stylobate.database.restoring import Home, PostgresHome
 from stylobate.launcher.backup.places import Place
 
 if TYPE_CHECKING:
     from stylobate.database.mongodb.copying import MongoMoments
-
-
-class Home(Protocol):
-    """What is marked as one: a PostgreSQL with the schemas of its services, or the database of one service in MongoDB."""
-
-    async def mark(self, backup: str) -> None:
-        """Set the mark. Raises MigrationError where it cannot be set, as the following do."""
-
-    async def settle(self) -> None:
-        """Wait until nobody brings it up to date who began before the mark was set."""
-
-    async def marked(self) -> Mark | None:
-        """Return the mark that stands there."""
-
-    async def note_whole(self) -> None:
-        """Note in the mark that all is there."""
-
-    async def unmark(self) -> None:
-        """Take the mark away."""
-
-    async def clear(self) -> None:
-        """Remove what was put there, and no mark."""
-
-    def alone(self) -> AbstractAsyncContextManager[bool]:
-        """Say whether no other restore is at work there, and keep others out for the block."""
-
-
-class PostgresHome:
-    """A PostgreSQL."""
-
-    def __init__(self, url: str, services: Sequence[str]) -> None:
-        self._url, self._services = url, services
-
-    async def mark(self, backup: str) -> None:
-        """See Home."""
-        await restoring.mark(self._url, self._services, backup)
-
-    async def settle(self) -> None:
-        """See Home."""
-        await restoring.settle(self._url, self._services)
-
-    async def marked(self) -> Mark | None:
-        """See Home."""
-        return await restoring.marked(self._url)
-
-    async def note_whole(self) -> None:
-        """See Home."""
-        await restoring.note_whole(self._url)
-
-    async def unmark(self) -> None:
-        """See Home."""
-        await restoring.unmark(self._url)
-
-    async def clear(self) -> None:
-        """Remove the schemas: those that the mark names, where it does, else ours."""
-        mark = await self.marked()
-        await drop_schemas(self._url, mark.services if mark is not None else self._services)
-
-    def alone(self) -> AbstractAsyncContextManager[bool]:
-        """See Home."""
-        return restoring.alone(self._url)
 
 
 def homes(places: Iterable[Place]) -> list[Home]:
@@ -122,7 +60,7 @@ async def into(place: Place, *, is_new: bool) -> AsyncIterator[Into]:
         async with opened(place.url, place.service, use_role=place.use_role) as on_postgres:
             yield on_postgres
         return
-    from stylobate.database.mongodb import copying  # noqa: PLC0415
+    from stylobate.database.mongodb import filling as mongodb  # noqa: PLC0415
 
-    async with (copying.filling if is_new else copying.adding)(place.url, place.service) as on_mongodb:
+    async with (mongodb.filling if is_new else mongodb.adding)(place.url, place.service) as on_mongodb:
         yield on_mongodb

@@ -1,6 +1,6 @@
 """Putting a backup into empty databases."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
@@ -36,10 +36,13 @@ class Restore:
         self._owner_keys = owner_keys
         self._manifest = saying.read(folder, key)
 
-    @property
-    def is_on_mongodb(self) -> bool:
-        """Whether what is put into the services' first databases is of MongoDB."""
-        return any(schema.is_on_mongodb for schema in self._manifest.schemas if schema.database == saying.MAIN)
+    def is_on_mongodb(self, environ: Mapping[str, str]) -> bool:
+        """Whether the services for which no database of their own is set were on MongoDB."""
+        return any(
+            schema.is_on_mongodb
+            for schema in self._manifest.schemas
+            if schema.database == saying.MAIN and not environ.get(f"STYLOBATE_{schema.service.upper()}_DATABASE_URL")
+        )
 
     def check(self) -> None:
         """Make sure that it is whole, and of a release that is known here. Raises CommandError."""

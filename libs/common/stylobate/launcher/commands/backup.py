@@ -39,7 +39,7 @@ def restore(folder: Annotated[Path, _FROM], owner_keys: Annotated[Path | None, _
     found.check()
 
     async def run() -> None:
-        async with _databases(on_mongodb=found.is_on_mongodb) as where:
+        async with _databases(on_mongodb=found.is_on_mongodb(os.environ)) as where:
             await found.run(where)
 
     asyncio.run(run())
