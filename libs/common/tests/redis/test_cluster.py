@@ -83,35 +83,45 @@ async def test_a_slot_that_moves_under_load_loses_nothing(redis_cluster, valkey_
     for n in range(40):
         await redis_cluster.call("SET", f"{{moved}}:{n}", 0)
     is_over = False
-    rounds = 0
+    single, pairs = 0, 0
 
-    async def increment(worker):
-        nonlocal rounds
+    async def one(worker):
+        nonlocal single
         while not is_over:
             await redis_cluster.run(INCREMENT, [f"{{moved}}:{worker}"], [1])
-            await redis_cluster.run(BOTH, [f"{{moved}}:{10 + worker}", f"{{moved}}:{30 + worker}"])
             await redis_cluster.call("INCR", f"{{moved}}:new:{worker}")
-            rounds += 1
+            single += 1
+
+    async def two(worker):
+        nonlocal pairs
+        while not is_over:
+            await redis_cluster.run(BOTH, [f"{{moved}}:{10 + worker}", f"{{moved}}:{30 + worker}"])
+            pairs += 1
+
+    async def further(rounds):
+        begun = rounds()
+        await until(lambda: rounds() > begun + 20)
 
     async def look():
-        before = rounds
-        await until(lambda: rounds > before)  # some keys are here and some there, and work goes on
+        await further(lambda: single)  # some keys are here and some there: pairs may wait, and the others go on
 
-    workers = [asyncio.create_task(increment(number)) for number in range(4)]
-    await until(lambda: rounds > 20)
+    workers = [asyncio.create_task(work(number)) for work in (one, two) for number in range(4)]
     await valkey_cluster.move(slot, source, target, pause=look)
-    before = rounds
-    await until(lambda: rounds > before + 20)
+    await further(lambda: pairs)
     await until(lambda: redis_cluster.publish("{moved}:news", b"x"), lambda count: count == 1)
     assert await heard.get() == b"x"
     await asyncio.wait_for(back.wait(), 60)
     assert subscription.is_connected
     await valkey_cluster.move(slot, target, source)
-    before = rounds
-    await until(lambda: rounds > before + 20)
+    await further(lambda: pairs)
     is_over = True
     await asyncio.gather(*workers)
-    for names in (range(4), range(10, 14), range(30, 34), (f"new:{number}" for number in range(4))):
+    for names, rounds in (
+        (range(4), single),
+        ([f"new:{number}" for number in range(4)], single),
+        (range(10, 14), pairs),
+        (range(30, 34), pairs),
+    ):
         counted = [int(await redis_cluster.call("GET", f"{{moved}}:{name}")) for name in names]
         assert sum(counted) == rounds
 
