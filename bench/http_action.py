@@ -32,7 +32,7 @@ class Scene(NamedTuple):
     """Eight actions instead of one, and a client address for each connection."""
 
 
-SCENES = (Scene("1", 1), Scene("32", 32), Scene("128", 128), Scene("32, mixed", 32, is_mixed=True))
+SCENES = (Scene("1", 1), Scene("8", 8), Scene("32", 32), Scene("128", 128), Scene("32, mixed", 32, is_mixed=True))
 
 
 class Round(NamedTuple):
