@@ -1,10 +1,12 @@
 """The module that the benchmarks call."""
 
 import asyncio
-from time import thread_time
+from time import perf_counter, thread_time
 from typing import Any
 
 from stylobate.modules import ActionContext, BaseModule
+
+_BETWEEN_S = 0.005
 
 
 class BenchModule(BaseModule):
@@ -24,6 +26,16 @@ class BenchModule(BaseModule):
         while thread_time() < until:
             pass
         return await self.price(ctx, order)
+
+    async def lateness(self, ctx: ActionContext, asked: dict[str, Any]) -> list[float]:  # noqa: ARG002  an action gets one
+        """Return by how many ms each timer of the event loop was late, one every 5 ms for that many seconds."""
+        late, now = [], perf_counter()
+        until = now + asked["seconds"]
+        while now < until:
+            await asyncio.sleep(_BETWEEN_S)
+            now, due = perf_counter(), now + _BETWEEN_S
+            late.append((now - due) * 1e3)
+        return late
 
     async def announce(self, ctx: ActionContext, asked: dict[str, Any]) -> None:
         """Publish the text this many times at once."""

@@ -8,6 +8,7 @@ library overwrites it before it lets go of it.
 import mmap
 import os
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from hmac import compare_digest
 
 from argon2 import Parameters, Type, extract_parameters
@@ -16,6 +17,8 @@ from argon2.low_level import ARGON2_VERSION, core, error_to_str, ffi
 
 _SALT_BYTES = 16
 _HASH_BYTES = 32
+_LARGE_PAGES: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
+"""Linux only. A hash jumps about in its memory: in pages of 4 KiB each jump is one that the processor has to look up."""
 
 
 class Argon2id:
@@ -110,6 +113,9 @@ class _Memory:
         found = self._free.pop() if self._free else None
         if found is None or len(found) != size:  # of other parameters: of an old hash, or of those after it
             found = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            if _LARGE_PAGES is not None:
+                with suppress(OSError):  # a kernel without them
+                    found.madvise(_LARGE_PAGES)
         start = ffi.cast("uint8_t *", ffi.from_buffer(found))
         self._used[int(ffi.cast("uintptr_t", start))] = found
         place[0] = start

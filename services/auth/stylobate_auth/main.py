@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
@@ -22,6 +23,7 @@ from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceService
 from stylobate.api.auth.v1.user_directory_service_pb2_grpc import add_UserDirectoryServiceServicer_to_server
 from stylobate.api.auth.v1.user_export_service_pb2_grpc import add_UserExportServiceServicer_to_server
 from stylobate.api.auth.v1.user_password_service_pb2_grpc import add_UserPasswordServiceServicer_to_server
+from stylobate.api.auth.v1.user_profile_service_pb2_grpc import add_UserProfileServiceServicer_to_server
 from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
 from stylobate.app.key_encryption import key_encryption
 from stylobate.app.manager import AppManager
@@ -98,6 +100,8 @@ from stylobate_auth.user_export_servicer import UserExportServicer
 from stylobate_auth.user_exporter import UserExporter
 from stylobate_auth.user_manager import UserManager
 from stylobate_auth.user_password_servicer import UserPasswordServicer
+from stylobate_auth.user_profile_manager import UserProfileManager
+from stylobate_auth.user_profile_servicer import UserProfileServicer
 from stylobate_auth.user_servicer import UserServicer
 
 if TYPE_CHECKING:
@@ -197,7 +201,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     await wait_for_dependency("the deny-list in the database of auth", revocations.look)
     app.task("revocations", revocations.run)
     app.task("relay", relay.run)
-    app.task("prune", lambda: prune_forever(lambda: store.prune(_now())))
+    app.task("prune", lambda: prune_forever(partial(_prune, store)))
     app.task("idempotency", idempotency.run)
     app.task("api-keys-used", keys.run)
     app.check("revocations", revocations.health)
@@ -205,6 +209,8 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         add_AuthServiceServicer_to_server,
         AuthServicer(accounts, passwords, profiles, sessions, refreshes, tokens=tokens, idempotency=idempotency),
     )
+    others = UserProfileManager(store, mail=mail, allow_test_domains=settings.is_development, clock=_now)
+    app.servicer(add_UserProfileServiceServicer_to_server, UserProfileServicer(others, idempotency))
     _serve_first_admin(app, settings, store, accounts, limits=limits, idempotency=idempotency)
     app.servicer(add_SessionServiceServicer_to_server, SessionServicer(sessions, idempotency))
     app.servicer(add_TokenServiceServicer_to_server, TokenServicer(signing_keys, revocations, keys))
@@ -307,6 +313,15 @@ async def _limits(app: AppManager, settings: AuthSettings) -> LoginLimits:
     return LoginLimits(client, settings, hashlib.sha256(settings.signing_key.encode()).digest(), rules=app.limit_rules)
 
 
+async def _prune(store: "Store") -> int:
+    """Remove what is over by the database's clock, which all processes share."""
+    return await store.prune(await store.now())
+
+
+async def _prune_keys(store: "Store", keys: SigningKeyManager) -> int:
+    return await keys.prune(await store.now())
+
+
 async def _signing_keys(
     app: AppManager,
     settings: AuthSettings,
@@ -335,7 +350,7 @@ async def _signing_keys(
     )
     await wait_for_dependency("the signing keys in the database of auth", keys.start)
     app.task("signing-keys", keys.run)
-    app.task("signing-keys-prune", lambda: prune_forever(lambda: keys.prune(_now())))
+    app.task("signing-keys-prune", lambda: prune_forever(partial(_prune_keys, store, keys)))
     app.check("signing-keys", keys.health)
     app.servicer(add_SigningKeyServiceServicer_to_server, SigningKeyServicer(keys, idempotency))
     return keys

@@ -47,6 +47,7 @@ from stylobate_auth.user import UserDeletion
 from stylobate_auth.user_eraser import UserEraser
 from stylobate_auth.user_exporter import UserExporter
 from stylobate_auth.user_manager import UserManager
+from stylobate_auth.user_profile_manager import UserProfileManager
 
 from .memory_store import MemoryAuthStore, MemorySessionCopies
 from .stores import bench, durable, memory, mongodb, postgres
@@ -95,6 +96,7 @@ class Auth:
     grants: GrantManager
     definitions: RoleDefinitionManager
     profiles: ProfileManager
+    user_profiles: UserProfileManager
     users: UserManager
     eraser: UserEraser
     exporter: UserExporter
@@ -259,6 +261,7 @@ def build(
         GrantManager(store, access, namespaces={"orders"}, clock=clock),
         definitions,
         profiles,
+        UserProfileManager(store, mail=mail, allow_test_domains=False, clock=clock),
         users,
         UserEraser(store, users, passwords, others, clock=clock),
         UserExporter(store, users, sessions, others, limits=limits, fresh=timedelta(minutes=15), clock=clock),

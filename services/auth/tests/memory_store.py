@@ -217,13 +217,15 @@ class MemoryAuthTransaction(
         """See the port."""
         self.tables.new_emails[tenant, account_id] = (email, email_key)
 
-    async def take_new_email(self, tenant: str, account_id: str) -> None:
+    async def take_new_email(self, tenant: str, account_id: str, *, keeps_old: bool = True) -> None:
         """See the port."""
         row = self.tables.accounts[tenant, account_id]
         email, key = self.tables.new_emails.pop((tenant, account_id), ("", ""))
         if not email or self.tables.emails.get((tenant, key), account_id) != account_id:
             raise EmailTakenError
-        self.tables.old_emails[tenant, account_id] = row.account.email
+        self.tables.old_emails.pop((tenant, account_id), None)
+        if keeps_old:
+            self.tables.old_emails[tenant, account_id] = row.account.email
         del self.tables.emails[tenant, row.email_key]
         self.tables.emails[tenant, key] = account_id
         account = replace(row.account, email=email, email_verified=True)
@@ -380,6 +382,10 @@ class MemoryAuthStore(
     def mails(self) -> "MemoryMailQueue":
         """See the port."""
         return MemoryMailQueue(self)
+
+    async def now(self) -> datetime:
+        """See the port."""
+        return self._clock()
 
     async def prune(self, now: datetime) -> int:
         """See the port."""

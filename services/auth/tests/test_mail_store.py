@@ -118,6 +118,10 @@ async def test_an_account_gets_the_address_that_was_kept_for_it(bench: Any) -> N
     found = await bench.store.credentials("default", "ada@example.org", "", NOW)
     assert found.account == replace(account, email="Ada@example.org", display_name="Countess", email_verified=True)
     await add_account(bench.store, new_account())
+    async with bench.store.transaction() as transaction:
+        await transaction.keep_new_email("default", account.id, "last@example.org", "last@example.org")
+        await transaction.take_new_email("default", account.id, keeps_old=False)
+    assert await addresses() == ["", "", "last@example.org"]
 
 
 async def test_an_address_that_was_kept_may_be_taken_meanwhile(bench: Any) -> None:

@@ -50,6 +50,16 @@ def _account(email: str = "ada@example.com") -> NewAccount:
     return NewAccount(Account("default", new_id(), email, "Ada", ("user",), False, NOW), email, "$argon2id$hash")
 
 
+async def test_the_time_is_the_databases(postgres: Any) -> None:
+    """What is removed because it is over is so by one clock, whichever process removes it."""
+    before, found, after = [
+        await postgres.database.fetchval("select clock_timestamp()"),
+        await postgres.store.now(),
+        await postgres.database.fetchval("select clock_timestamp()"),
+    ]
+    assert before < found < after
+
+
 async def test_refreshing_ending_and_pruning_never_wait_for_each_other(store: Any) -> None:
     """Hundreds of sessions that are refreshed, ended and removed at the same moment: no deadlock, whatever comes first."""
     account = _account()

@@ -121,6 +121,7 @@ async def test_nobody_hands_on_a_role_for_longer_than_it_has_it(auth: Auth) -> N
     strong = DefinedRole("", "strong", "", ("users:write",), ())
     await auth.definitions.put(root, strong, auth.origin)
     machine = await auth.machines.create(root, "import", ["manager"], auth.origin)
+    endless, _ = await auth.keys.create(root, ApiKeyDraft("a", ("*",), owner=machine.id), auth.origin)
     forged = AccountDraft("eve@example.com", PASSWORD, roles=("admin",))
     place = "state/orders/42"
     asked: list[tuple[str, Any]] = [
@@ -129,6 +130,7 @@ async def test_nobody_hands_on_a_role_for_longer_than_it_has_it(auth: Auth) -> N
         ("/expires_at", lambda: auth.grants.put(guest, Grant("", ada.id, "users:write", place), auth.origin)),
         ("/expires_at", lambda: auth.grants.put(guest, Grant("", "role:user", "limits:write", place, later), auth.origin)),
         ("/expires_at", lambda: auth.keys.create(guest, ApiKeyDraft("a", ("*",), owner=machine.id), auth.origin)),
+        ("/expires_at", lambda: auth.keys.rotate(guest, endless.id, timedelta(0), auth.origin)),
         ("/roles", lambda: auth.accounts.create(guest, forged, auth.origin)),
         ("/roles", lambda: auth.machines.create(guest, "door", ["admin"], auth.origin)),
         ("/permissions", lambda: auth.definitions.put(guest, DefinedRole("", "own", "", ("*",), ()), auth.origin)),
@@ -144,7 +146,9 @@ async def test_nobody_hands_on_a_role_for_longer_than_it_has_it(auth: Auth) -> N
     await auth.roles.assign(guest, ada.id, RoleDraft("clerk"), auth.origin)  # that it has for good
     await auth.grants.put(guest, Grant("", ada.id, "users:write", place, end), auth.origin)
     await auth.grants.put(guest, Grant("", ada.id, "orders:read", place), auth.origin)
-    await auth.keys.create(guest, ApiKeyDraft("a", ("*",), owner=machine.id, expires_at=end), auth.origin)
+    ending, _ = await auth.keys.create(guest, ApiKeyDraft("b", ("*",), owner=machine.id, expires_at=end), auth.origin)
+    await auth.keys.rotate(guest, ending.id, timedelta(0), auth.origin)
+    await auth.keys.revoke(guest, endless.id, auth.origin)  # nobody waits for an administrator to end a key that leaked
     await auth.definitions.put(guest, replace(strong, description="Only told otherwise"), auth.origin)
 
 

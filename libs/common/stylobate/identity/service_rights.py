@@ -44,6 +44,7 @@ OPERATOR_RIGHTS = ServiceRights(
             "state.v1.StateKeyService",
             "auth.v1.UserExportService/ExportUser",
             "auth.v1.UserPasswordService",
+            "auth.v1.UserProfileService",
             *(
                 f"auth.v1.UserService/{name}"
                 for name in (

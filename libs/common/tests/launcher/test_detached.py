@@ -147,6 +147,10 @@ def test_a_platform_in_the_background(project, stylobate, detached) -> None:
     (account,) = re.findall(r"\(([0-9a-f-]{36})\)", created.stdout)
     changed = stylobate("users", "set-password", account, "--password-stdin", stdin="another horse and battery\n")
     assert changed.returncode == 0, changed.stderr
+    assert stylobate("users", "set-email", account, "ada@example.org").returncode == 0
+    assert stylobate("users", "rename", account, "Ada Lovelace").returncode == 0
+    told = stylobate("users", "show", account).stdout
+    assert ("ada@example.org (proven)" in told, "Ada Lovelace" in told) == (True, True)
     become_administrator(project, stylobate, detached, running.endpoints["gateway"])
     assert stylobate("db", "status").returncode == 0
     assert "platform" in stylobate("logs", "-n", "5").stdout

@@ -49,6 +49,7 @@ OWN: dict[str, set[str] | None] = {
     "auth.v1.RoleService": {"cli"},
     "auth.v1.ServiceAccountService": {"cli"},
     "auth.v1.UserPasswordService": {"cli"},
+    "auth.v1.UserProfileService": {"cli"},
     "auth.v1.UserService": {"cli"},
     "auth.v1.SigningKeyService": {"cli"},
     "auth.v1.AccountKeyService": {"cli"},

@@ -107,8 +107,11 @@ class AuthTransaction(
     async def keep_new_email(self, tenant: str, account_id: str, email: str, email_key: str) -> None:
         """Keep an address that an account is to have once it is proven, in place of any other such."""
 
-    async def take_new_email(self, tenant: str, account_id: str) -> None:
-        """Give an account the address that was kept for it, proven. Raises EmailTakenError: another account has it by now."""
+    async def take_new_email(self, tenant: str, account_id: str, *, keeps_old: bool = True) -> None:
+        """Give an account the address that was kept for it, proven. Raises EmailTakenError: another account has it by now.
+
+        :param keeps_old: the address that it had stays until a mail has told whoever reads it; else it is gone at once.
+        """
 
     async def add_mail(self, mail: NewMail) -> None:
         """Write a mail that is sent once the transaction is committed, without fail."""
@@ -188,10 +191,15 @@ class AuthStore(
     def mails(self) -> "MailQueue":
         """Return the mails of this store."""
 
+    async def now(self) -> datetime:
+        """Return the time by the database's clock."""
+
     async def prune(self, now: datetime) -> int:
         """Remove a bounded number of sessions, refresh tokens, revocations, places, mails and API keys that are over.
 
         Return how many.
+
+        :param now: by :meth:`now`: a process whose clock is ahead must not remove what others still use.
         """
 
 

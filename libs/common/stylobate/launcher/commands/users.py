@@ -13,6 +13,8 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.auth.v1.session_service_pb2 import Session
 from stylobate.api.auth.v1.user_password_service_pb2 import SetUserPasswordRequest
 from stylobate.api.auth.v1.user_password_service_pb2_grpc import UserPasswordServiceStub
+from stylobate.api.auth.v1.user_profile_service_pb2 import SetUserEmailRequest, SetUserNameRequest
+from stylobate.api.auth.v1.user_profile_service_pb2_grpc import UserProfileServiceStub
 from stylobate.api.auth.v1.user_service_pb2_grpc import UserServiceStub
 from stylobate.launcher.commands.user_export import write_export
 from stylobate.launcher.commands.user_roles import user_roles
@@ -113,6 +115,30 @@ def set_password(
     request = SetUserPasswordRequest(id=id, new_password=_password(from_stdin=password_stdin))
     auth.ask(lambda channel: UserPasswordServiceStub(channel).SetUserPassword(request))
     console().print("the password is set, and every session of the account has ended")
+
+
+@users.command("set-email")
+def set_email(
+    id: Annotated[str, _ID],  # noqa: A002
+    email: Annotated[str, typer.Argument(help="The address; the one that the account has: it counts as proven now.")],
+    address: Annotated[str, ADDRESS] = "",
+) -> None:
+    """Give an account another address, at once, and by your word proven; whoever reads the one before is told by mail."""
+    request = SetUserEmailRequest(id=id, email=email)
+    user = RunningService("auth", address).ask(lambda channel: UserProfileServiceStub(channel).SetUserEmail(request)).user
+    console().print(f"the account has the address {user.email}, proven")
+
+
+@users.command()
+def rename(
+    id: Annotated[str, _ID],  # noqa: A002
+    name: Annotated[str, typer.Argument(help="What others may see; empty: nothing.")],
+    address: Annotated[str, ADDRESS] = "",
+) -> None:
+    """Give an account another name."""
+    request = SetUserNameRequest(id=id, display_name=name)
+    user = RunningService("auth", address).ask(lambda channel: UserProfileServiceStub(channel).SetUserName(request)).user
+    console().print(f"the account is called {user.display_name}" if user.display_name else "the account has no name")
 
 
 @users.command()

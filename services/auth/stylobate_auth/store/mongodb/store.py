@@ -166,6 +166,9 @@ class MongoAuthStore(
         ]
         return RevocationPage(entries, state["version"], as_of)
 
+    async def now(self) -> datetime:
+        return from_micros((await self._look())["now"])
+
     async def _look(self) -> Document:
         uncounted = {"from": "access_change", "pipeline": [{"$limit": 1}], "as": "changes"}
         pipeline: list[Document] = [{"$match": {"_id": "access"}}, {"$set": {"now": NOW}}, {"$lookup": uncounted}]

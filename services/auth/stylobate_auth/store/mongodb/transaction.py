@@ -171,7 +171,7 @@ class MongoAuthTransaction(
         index, *_ = await self.sealing.indexes(tenant, email_key)
         await self._change(tenant, account_id, {"new_email": sealed, "new_email_key": index})
 
-    async def take_new_email(self, tenant: str, account_id: str) -> None:
+    async def take_new_email(self, tenant: str, account_id: str, *, keeps_old: bool = True) -> None:
         document = await self._transaction.lock("account", {"_id": account_id, "tenant": tenant})
         if document is None or "new_email" not in document:
             raise EmailTakenError
@@ -184,11 +184,11 @@ class MongoAuthTransaction(
             "$set": {
                 "email": document["new_email"],
                 "email_key": email_key,
-                "old_email": document["email"],
+                **({"old_email": document["email"]} if keeps_old else {}),
                 "email_verified": True,
                 "must_verify": False,
             },
-            "$unset": {"new_email": "", "new_email_key": ""},
+            "$unset": {"new_email": "", "new_email_key": "", **({} if keeps_old else {"old_email": ""})},
         }
         try:
             await self._transaction.update_one("account", {"_id": account_id, "tenant": tenant}, change)

@@ -185,6 +185,10 @@ class PostgresAuthStore(
     def mails(self) -> PostgresMailQueue:
         return PostgresMailQueue(self._database, self.sealing)
 
+    async def now(self) -> datetime:
+        found: datetime = await self._database.fetchval("select now()")
+        return found
+
     async def prune(self, now: datetime) -> int:
         removed = 0
         for statement in (

@@ -78,7 +78,7 @@ _KEEP_NEW_EMAIL = "update account set new_email = $3, new_email_key = $4 where t
 _NEW_EMAIL = "select new_email from account where tenant = $1 and id = $2 for update"
 _TAKE_NEW_EMAIL = """
 update account a
-set old_email = email, email = new_email, email_key = $3, new_email = null, new_email_key = null,
+set old_email = case when $5 then email end, email = new_email, email_key = $3, new_email = null, new_email_key = null,
     email_verified = true, must_verify = false
 where tenant = $1 and id = $2 and new_email is not null
   and not exists (select from account b where b.tenant = a.tenant and b.email_key = any ($4::text[]) and b.id <> a.id)
@@ -232,7 +232,7 @@ class PostgresAuthTransaction(
         index, *_ = await self.sealing.indexes(tenant, email_key)
         await self._connection.execute(_KEEP_NEW_EMAIL, tenant, UUID(account_id), sealed, index)
 
-    async def take_new_email(self, tenant: str, account_id: str) -> None:
+    async def take_new_email(self, tenant: str, account_id: str, *, keeps_old: bool = True) -> None:
         key = UUID(account_id)
         stored = await self._connection.fetchval(_NEW_EMAIL, tenant, key)
         if stored is None:
@@ -240,7 +240,7 @@ class PostgresAuthTransaction(
         address = await self.sealing.opened(tenant, account_id, ADDRESS, stored)
         indexes = await self.sealing.indexes(tenant, email_key_of(address) or address)
         try:
-            taken = await self._connection.fetchval(_TAKE_NEW_EMAIL, tenant, key, indexes[0], indexes)
+            taken = await self._connection.fetchval(_TAKE_NEW_EMAIL, tenant, key, indexes[0], indexes, keeps_old)
         except asyncpg.UniqueViolationError:  # registered at this very moment
             raise EmailTakenError from None
         if taken is None:
