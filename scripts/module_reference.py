@@ -31,6 +31,7 @@ _SECTIONS: tuple[tuple[str, str, tuple[Any, ...]], ...] = (
         (modules.StateClient, modules.Transaction, modules.StateObject, modules.StateChange, modules.WatchEvent),
     ),
     ("`ctx.users`", "", (modules.UsersClient, modules.User)),
+    ("`ctx.database`", "[How to](../how-to/keep-data-of-a-module.md).", (modules.ModuleDatabase,)),
     ("A module", "", (modules.BaseModule, modules.Health, modules.action, modules.on)),
     ("An event", "What a hook gets after `ctx`.", (modules.Event,)),
     ("Refusals", "", (modules.RefusedError, modules.StylobateError, modules.Violation)),
@@ -69,7 +70,7 @@ def _class(kind: type) -> Iterator[str]:
     if (
         "__init__" in vars(kind)
         and not dataclasses.is_dataclass(kind)
-        and kind not in {modules.StateClient, modules.UsersClient, ActionTester, TestUser}
+        and kind not in {modules.ModuleDatabase, modules.StateClient, modules.UsersClient, ActionTester, TestUser}
     ):
         yield from _function(kind.__name__, vars(kind)["__init__"], "####")
     for name, member in _members(kind):

@@ -53,6 +53,8 @@ class ServiceSpec:
     """The table of keys that are destroyed with an account, by ids that stand first: no backup holds it. Empty: there is none."""
     apart: tuple[str, str] | None = None
     """The settings that name its further databases, and which of them the log of each namespace there is in; None: it has one."""
+    module_databases: str = ""
+    """The setting that names what modules keep data of their own in; empty: it does not run modules."""
     grpc_port: int = 0
     """Its gRPC port where each service has a process; 0: the next free one behind those of the others."""
     http: tuple[str, ...] = ()

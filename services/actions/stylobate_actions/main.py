@@ -34,6 +34,7 @@ from stylobate_actions.channel_fields import ChannelFields
 from stylobate_actions.effects import effects_of
 from stylobate_actions.hook_runner import HookRunner
 from stylobate_actions.limits import ActionLimits
+from stylobate_actions.module_databases import ModuleDatabases
 from stylobate_actions.module_manager import ModuleManager
 from stylobate_actions.projections.fold import Method
 from stylobate_actions.projections.manager import Projections
@@ -137,7 +138,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
     limits = ActionLimits(client, app.limit_rules) if client is not None else None
     runs = Runs(MemoryRunLedger(app.clock, HOLD, LIFETIME), asyncio.get_running_loop(), new_id)
     adapters = _Adapters(limits, None, app.hooks, runs, Sources(app.environ, ()), {}, app.clock)
-    modules, runner = await _assemble(app, ActionsSettings(), adapters)
+    modules, runner = await _assemble(app, ActionsSettings(module_databases=app.databases), adapters)
     for one, method in _projected(modules, runner):
         project = in_memory(one.name, app.channel("state"), method)
         for source in one.sources:
@@ -158,6 +159,9 @@ async def _assemble(
     runner = await app.enter(Runner.open())
     await app.enter(LoopWatchdog.open(runner.running, settings.blocked_loop_threshold))
     discovery = await ActionDiscoveryManager(adapters.sources, adapters.packages).discover(app.declarations)
+    databases = ModuleDatabases()
+    discovery = await databases.open(app, discovery, settings.module_databases, settings.database_url)
+    runner.outage = databases.outage
     modules = await app.enter(ModuleManager.open(discovery, runner, start_timeout=settings.module_start_timeout), name="modules")
     for failure in modules.failures.values():
         app.leave_out(failure.name, failure.findings)
@@ -181,6 +185,7 @@ async def _assemble(
         users=UsersClient(app.channel("auth")),
         may=rights.may,
         granted=rights.granted,
+        databases=databases.of,
         now=adapters.clock,
         loop_time=loop.time,
     )

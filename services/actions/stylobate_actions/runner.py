@@ -32,6 +32,8 @@ class Runner:
         self._loop = loop
         self._deadlines = Deadlines(loop)
         self._running: dict[asyncio.Task[None], str] = {}
+        self.outage: Callable[[BaseException], BaseException] = lambda error: error
+        """Says what a caller is told of an error that module code let through."""
         self._stubborn = counter("actions_stubborn", "Module code that went on after it was cancelled.", ("running",))
 
     @classmethod
@@ -82,7 +84,7 @@ class Runner:
             if self._loop.is_closed():
                 raise  # nobody is left to be told
             if not answer.done():
-                answer.set_exception(contain(error))
+                answer.set_exception(contain(self.outage(error)))
             elif not isinstance(error, asyncio.CancelledError):  # answered at the deadline, or the caller is gone
                 _log.warning("failed_late", running=self.running(asyncio.current_task()), exc_info=error)
         else:

@@ -1,11 +1,12 @@
 """Settings of the actions service."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import ClassVar
 
 from pydantic import Field
 from stylobate.config import Settings, secret
-from stylobate.value_kinds import LongSecret, OnUnreachable
+from stylobate.value_kinds import DatabaseUrl, LongSecret, OnUnreachable
 
 
 class ActionsSettings(Settings):
@@ -28,6 +29,9 @@ class ActionsSettings(Settings):
     """How long a module may take to initialize before it is left out."""
     blocked_loop_threshold: timedelta = Field(default=timedelta(milliseconds=500), gt=timedelta(0))
     """How long module code may keep the event loop from turning before it is named in the log."""
+    module_databases: Mapping[str, DatabaseUrl] = {}
+    """Databases of modules that keep their own data apart from `STYLOBATE_DATABASE_URL`: `shop=mongodb://…` or
+    `shop=postgresql://…`, several with white space between."""
 
     encryption_key: LongSecret = secret(required=False)
     """Encrypts the answers that are kept for a day under idempotency keys. At least 32 characters of secret text, the same for

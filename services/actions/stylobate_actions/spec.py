@@ -17,6 +17,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("hooks"),
         MigrationSet.of("actions", "stylobate_actions.store"),
     ),
+    module_databases="module_databases",
     audits=True,
     grpc_port=9094,
     needs=("auth", "ratelimit", "state", "realtime"),

@@ -144,6 +144,7 @@ async def things(write_module: WriteModule, discover: Discover, ports: Ports) ->
                 publish=unused,
                 call=manager.call,
                 may=ports.allowed,
+                databases={},
                 granted=unused,
                 now=lambda: NOW,
                 loop_time=loop.time,

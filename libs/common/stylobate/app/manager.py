@@ -12,6 +12,7 @@ from stylobate import __version__
 from stylobate.app.changes import SettingChanges, Take
 from stylobate.app.database_apart import D, Look, Opening
 from stylobate.app.express import Express
+from stylobate.app.module_schema import ModuleSchema
 from stylobate.app.mounts import Application, Upgrade
 from stylobate.app.request_turns import TurnedAway
 from stylobate.app.shared import Shared
@@ -228,6 +229,42 @@ class AppManager:
         self.follow(field, take=take)
         return PostgresStorage(database)
 
+    async def module_storage(self, schema: ModuleSchema) -> Storage:
+        """Open what a module keeps data of its own in, likewise. Raises ConfigError, MigrationError."""
+        settings, field = self.settings, self.spec.module_databases
+        name, setting = f"of {schema.module}", schema.setting
+
+        def url_in(fresh: Any) -> str:
+            return str(getattr(fresh, field).get(schema.module, fresh.database_url))
+
+        def migrator(url: str) -> SchemaMigrator:
+            return migrator_of(url, schema.name, schema.migrations, use_role=settings.database_roles, setting=setting)
+
+        def url() -> str:
+            return url_in(self.changes.newest)
+
+        if is_mongodb(schema.url):
+            from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
+
+            limits, on_mongodb = self._limits(), partial(MongoManager.open, service=schema.name, setting=setting, bounds_all=True)
+            mongo, _ = await self._held_back(name, url, migrator, partial(on_mongodb, limits=limits), _nothing_more)
+
+            async def refuse(fresh: Settings) -> None:
+                if url_in(fresh) != schema.url:
+                    raise ConfigError([f"{setting}: {schema.module} is on MongoDB: it takes another password at a restart"])
+
+            self.follow(field, "database_url", take=refuse)
+            return MongoStorage(mongo)
+        on_postgres = partial(self._opened, service=schema.name, setting=setting, refused=self._refused)
+        database, opening = await self._held_back(name, url, migrator, on_postgres, _nothing_more)
+
+        async def take(fresh: Settings) -> None:
+            await database.use(url_in(fresh))
+            opening.again()
+
+        self.follow(field, "database_url", take=take)
+        return PostgresStorage(database)
+
     async def _apart(
         self,
         name: str,
@@ -248,6 +285,18 @@ class AppManager:
             newest: Mapping[str, str] = getattr(self.changes.newest, field)
             return newest.get(name, getattr(settings, field)[name])
 
+        return await self._held_back(name, url, migrator, opened, look)
+
+    async def _held_back(
+        self,
+        name: str,
+        url: Callable[[], str],
+        migrator: Callable[[str], SchemaMigrator],
+        opened: Callable[..., AbstractAsyncContextManager[D]],
+        look: Callable[[D], Awaitable[None]],
+    ) -> tuple[D, Opening[D]]:
+        """Open a database that is held back until it was there, is up to date and was looked at; see :class:`Opening`."""
+        settings = self.settings
         pool = opened(url(), pool_size=settings.database_pool_size, waits=False)
         database = await self.enter(pool, name=f"database {name}")
 
@@ -264,11 +313,11 @@ class AppManager:
     def _refused(self) -> None:
         self._shared.secret_refused()
 
-    def _opened(self, url: str, **options: Any) -> AbstractAsyncContextManager[DatabaseManager]:
+    def _opened(self, url: str, service: str = "", **options: Any) -> AbstractAsyncContextManager[DatabaseManager]:
         settings = self.settings
         return DatabaseManager.open(
             url,
-            service=self.name,
+            service=service or self.name,
             use_role=settings.database_roles,
             pooler=settings.database_pooler,
             limits=self._limits(),
@@ -431,3 +480,7 @@ class AppManager:
         parts = {name: answer for (name, _), answer in zip(checks, answers, strict=True)}
         ill = [f"{name}: {part.details or part.status}" for name, part in parts.items() if part.status is not Status.HEALTHY]
         return Health(Status.DEGRADED if ill else Status.HEALTHY, "; ".join(ill), dependencies=parts)
+
+
+async def _nothing_more(_: object) -> None:
+    """Look at nothing of a database but that it lets us in."""

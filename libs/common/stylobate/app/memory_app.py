@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self, TypeVar
 
 import grpc.aio
@@ -14,8 +14,13 @@ import grpc.aio
 from stylobate.api.auth.v1.user_directory_service_pb2_grpc import add_UserDirectoryServiceServicer_to_server
 from stylobate.app.memory_hooks import MemoryHooks
 from stylobate.app.memory_users import MemoryUsers
+from stylobate.app.module_schema import ModuleSchema
+from stylobate.app.storage import MongoStorage, PostgresStorage, Storage
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
+from stylobate.database import DatabaseManager
+from stylobate.database.address import is_mongodb
+from stylobate.database.schema import migrator_of
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.declarations.section import did_you_mean
 from stylobate.errors import TokenInvalidError
@@ -141,6 +146,9 @@ class MemoryApp:
 
     limits_unreachable = OnUnreachable.OPEN
 
+    databases: Mapping[str, str] = MappingProxyType({})
+    """The URLs of what modules keep data of their own in."""
+
     def __init__(self, declarations: Declarations, clock: Callable[[], datetime], environ: Mapping[str, str]) -> None:
         self.declarations = declarations
         self.clock = clock
@@ -211,6 +219,15 @@ class MemoryApp:
         """Enter a manager."""
         del name  # of its health check, which nobody asks here
         return await self._stack.enter_async_context(manager)
+
+    async def module_storage(self, schema: ModuleSchema) -> Storage:
+        """Open what a module keeps data of its own in, brought up to date. Raises ConfigError, MigrationError."""
+        await migrator_of(schema.url, schema.name, schema.migrations).upgrade()
+        if is_mongodb(schema.url):
+            from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
+
+            return MongoStorage(await self.enter(MongoManager.open(schema.url, service=schema.name, bounds_all=True)))
+        return PostgresStorage(await self.enter(DatabaseManager.open(schema.url, service=schema.name)))
 
     def servicer(
         self,

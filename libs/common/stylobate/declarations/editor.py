@@ -15,6 +15,7 @@ from stylobate.declarations import (
     indexes,
     limits_file,
     module_file,
+    own_database,
     projections,
     realtime_file,
     states_file,
@@ -64,6 +65,7 @@ _MODULE: dict[str, Any] = {
     "permissions": {"type": "object", "additionalProperties": _TEXT},
     "secrets": {"type": "object", "additionalProperties": _TEXT},
     "roles": {"type": "object", "additionalProperties": _TEXTS},
+    "database": {"enum": [*own_database.FOLDERS]},
 }
 
 

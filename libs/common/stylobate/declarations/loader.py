@@ -19,7 +19,7 @@ from stylobate.declarations.sources import MODULE_FILE, module_folders
 from stylobate.declarations.states_file import read_states
 
 _FILES = ("module.yaml", "actions.yaml", "states.yaml", "realtime.yaml", "limits.yaml")
-_LATER = ("external.yaml", "hooks.yaml", "migrations")
+_LATER = ("external.yaml", "hooks.yaml")
 _INTRODUCES = {"module.yaml": "permissions", "states.yaml": "namespaces"}
 _YAML = (".yaml", ".yml")
 
@@ -80,6 +80,8 @@ def _draft(folder: Path, digest: "hashlib._Hash") -> ModuleDraft:
         settings_schema=settings_schema(content, module),
         settings_line=content.settings.line if content.settings is not None else 0,
         secrets=content.secrets,
+        database=content.database,
+        database_line=content.database_line,
         permissions=content.permissions,
         roles=content.roles,
         actions=read_actions(actions, module) if actions else (),

@@ -327,6 +327,9 @@ class ModuleDeclaration:
     """Where they stand in module.yaml."""
     secrets: Mapping[str, int] = field(default_factory=dict)
     """What the module has to be given, with the line of each in module.yaml."""
+    database: str = ""
+    """``postgresql`` or ``mongodb``: the kind of database that it keeps data of its own in; empty: it has none."""
+    database_line: int = 0
     permissions: Mapping[str, str] = field(default_factory=dict)
     """Permissions that the module introduces, with a description each."""
     roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -8,12 +8,13 @@ from stylobate.declarations.compiled import CompiledSchema
 from stylobate.declarations.context import ModuleContext
 from stylobate.declarations.document import Node
 from stylobate.declarations.model import JsonSchema
+from stylobate.declarations.own_database import read_database
 from stylobate.declarations.report import ModuleReport
 from stylobate.declarations.rules import is_permission
 from stylobate.declarations.section import Section
 
 FILE = "module.yaml"
-KEYS = ("name", "version", "description", "dependencies", "settings", "permissions", "roles", "secrets")
+KEYS = ("name", "version", "description", "dependencies", "settings", "permissions", "roles", "secrets", "database")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _ROLE = re.compile(r"[a-z][a-z0-9_-]*")
 
@@ -31,6 +32,8 @@ class ModuleFile:
     settings: Node | None
     secrets: Mapping[str, int]
     """With the line of each."""
+    database: str
+    database_line: int
 
 
 def read_module_file(node: Node, report: ModuleReport) -> ModuleFile:
@@ -52,6 +55,8 @@ def read_module_file(node: Node, report: ModuleReport) -> ModuleFile:
         roles=_roles(section, report),
         settings=section.node("settings"),
         secrets=_secrets(section),
+        database=read_database(section, name, report),
+        database_line=section.line_of("database"),
     )
 
 

@@ -8,10 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from stylobate.app.module_schema import ModuleSchema
 from stylobate.app.storage import MongoStorage, PostgresStorage, Storage
 from stylobate.config import Sources
 from stylobate.database import DatabaseManager
 from stylobate.database.address import is_mongodb
+from stylobate.declarations import load_declarations
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError
@@ -49,6 +51,24 @@ def databases_apart(spec: ServiceSpec, where: Sources) -> Mapping[str, str]:
     if spec.apart is None:
         return {}
     found: Mapping[str, str] = getattr(spec.settings.load(where), spec.apart[0])
+    return found
+
+
+def module_schemas(spec: ServiceSpec, where: Sources) -> list[ModuleSchema]:
+    """Return what modules keep data of their own in, where the service is the one that runs them.
+
+    Raises CommandError for a module whose database is of the other kind.
+    """
+    if not spec.module_databases:
+        return []
+    settings, found = spec.settings.load(where), []
+    urls: Mapping[str, str] = getattr(settings, spec.module_databases)
+    for declaration in load_declarations(settings.modules).modules:
+        if declaration.database:
+            try:
+                found.append(ModuleSchema.of(declaration, urls, settings.database_url))
+            except ValueError as error:
+                raise CommandError(f"{declaration.folder / 'module.yaml'}:{declaration.database_line}: {error}") from None
     return found
 
 

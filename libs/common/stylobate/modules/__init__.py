@@ -12,6 +12,7 @@ from stylobate.health import Health, Status
 from stylobate.modules.actions import action
 from stylobate.modules.base import BaseModule
 from stylobate.modules.context import ActionContext, HookContext
+from stylobate.modules.database import ModuleDatabase
 from stylobate.modules.errors import RefusedError
 from stylobate.modules.events import on
 from stylobate.modules.operations import Operation
@@ -29,6 +30,7 @@ __all__ = [
     "Health",
     "HookContext",
     "InvalidInputError",
+    "ModuleDatabase",
     "NotFoundError",
     "Operation",
     "PermissionDeniedError",

@@ -14,6 +14,7 @@ from stylobate.identity.principal import Principal
 from stylobate.ids import new_id
 from stylobate.keys import in_channel
 from stylobate.modules.base import BaseModule
+from stylobate.modules.database import ModuleDatabase
 from stylobate.modules.errors import RefusedError
 from stylobate.modules.payload import decode, encode
 from stylobate.modules.state import StateClient, asked
@@ -37,6 +38,8 @@ class Platform:
     """Whether a principal's subject holds a permission, everywhere or by a grant on a resource."""
     granted: Callable[[Principal, str, str], Awaitable[Sequence[str]]]
     """The resources in a prefix on which a permission is granted to it."""
+    databases: Mapping[str, ModuleDatabase]
+    """Of the modules that have one, by their names."""
     now: Callable[[], datetime]
     loop_time: Callable[[], float]
     """The clock of deadlines."""
@@ -71,6 +74,11 @@ class _Context:
     def users(self) -> UsersClient:
         """Who somebody is, as far as the principal may know."""
         return self._platform.users
+
+    @property
+    def database(self) -> ModuleDatabase:
+        """The module's own database, of the kind that its ``module.yaml`` declares."""
+        return self._platform.databases.get(self._module.name) or ModuleDatabase(self._module.name)
 
     @property
     def settings(self) -> Mapping[str, Any]:

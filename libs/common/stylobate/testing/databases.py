@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
+from secrets import token_hex
 
 import asyncpg
 
@@ -17,6 +18,7 @@ class Databases:
         self._url = url
         self._templates: dict[tuple[str, tuple[MigrationSet, ...]], str] = {}
         self._numbers = count(1)
+        self._own = token_hex(4)
 
     @asynccontextmanager
     async def fresh(self, service: str, *sets: MigrationSet) -> AsyncIterator[str]:
@@ -42,7 +44,7 @@ class Databases:
             await self._run(f'drop database "{name}" with (force)')
 
     async def _create(self, template: str) -> str:
-        name = f"test_{next(self._numbers)}"
+        name = f"test_{self._own}_{next(self._numbers)}"
         await self._run(f'create database "{name}" template "{template}" strategy file_copy')  # writes nothing into the log
         return name
 

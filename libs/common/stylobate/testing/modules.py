@@ -24,6 +24,7 @@ from stylobate.modules.state import StateClient
 from stylobate.outbox.event import Event
 from stylobate.services import installed_services
 from stylobate.testing.clock import FakeClock
+from stylobate.testing.fresh import fresh_databases
 from stylobate.testing.logs import plain_logs
 
 _MOST_EVENTS = 1000
@@ -85,6 +86,7 @@ class ActionTester:
         settings: Mapping[str, str] | None = None,
         clock: Callable[[], datetime] | None = None,
         limits: bool = True,
+        databases: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Self]:
         """Load the modules and serve them.
 
@@ -92,6 +94,8 @@ class ActionTester:
         :param settings: environment variables for modules' settings and secrets: ``{"STYLOBATE_MODULE_SHOP_UNIT_PRICE": "250"}``.
         :param clock: what ``ctx.now`` and objects show, and what limits count by; a FakeClock if none is given.
         :param limits: whether limits of actions are counted; False for a test that does in no time what takes hours.
+        :param databases: for modules with a ``database``, by their names: the URL of a server. The module gets a database there
+            that is new, and gone at the end.
         :raises AssertionError: with every error that ``stylobate modules check`` finds.
         """
         plain_logs()
@@ -99,8 +103,17 @@ class ActionTester:
         findings = check_modules(folders, Sources(settings or {}, ()))
         if errors := [finding for finding in findings if finding.severity is Severity.ERROR]:
             raise AssertionError("\n".join(map(str, errors)))
-        async with MemoryApp(load_declarations(folders), clock or FakeClock(), settings or {}) as app:
+        declarations = load_declarations(folders)
+        for module in declarations.modules:
+            if module.database and module.name not in (databases or {}):
+                said = f"databases={{{module.name!r}: '{module.database}://…'}}"
+                raise AssertionError(f"{module.name} has a database of its own: ActionTester.open(…, {said})")
+        async with (
+            fresh_databases(databases or {}) as fresh,
+            MemoryApp(declarations, clock or FakeClock(), settings or {}) as app,
+        ):
             app.counts_limits = limits
+            app.databases = fresh
             for name, build in _in_memory().items():
                 await app.build(name, build)
             yield cls(app)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
+from secrets import token_hex
 from typing import Any
 
 from pymongo import MongoClient
@@ -33,6 +34,7 @@ class MongoDatabases:
         self._client: MongoClient[dict[str, Any]] = MongoClient(url, tz_aware=True, w=1, journal=False)
         self._free: dict[_Key, list[_Kept]] = {}
         self._numbers = count(1)
+        self._own = token_hex(4)
 
     def close(self) -> None:
         """Let go of the server."""
@@ -81,7 +83,7 @@ class MongoDatabases:
         return self._client.get_database(database_of(url, service))
 
     def _next(self) -> str:
-        return named(self._url, f"test{next(self._numbers)}")
+        return named(self._url, f"test{self._own}{next(self._numbers)}")
 
 
 def _collections(database: Database[dict[str, Any]]) -> set[str]:

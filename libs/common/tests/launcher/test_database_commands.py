@@ -90,3 +90,29 @@ async def test_a_database_that_refuses_is_one_line(
     finally:
         await connection.execute(f"drop user {user}")
         await connection.close()
+
+
+async def test_databases_of_modules_are_brought_up_to_date_too(
+    database_url: str, mongo_databases: Any, stylobate: Any, tmp_path: Path
+) -> None:
+    """One in the service's own and one apart; a server of the other kind is refused with file and line, and nothing happens."""
+    for name, kind, file, text in (
+        ("ledger", "postgresql", "0001_entries.sql", "create table entry (id text)"),
+        ("carts", "mongodb", "mongodb/0001_carts.json", '[{"create": "cart"}]'),
+    ):
+        path = tmp_path / name / "migrations" / file
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+        (tmp_path / name / "module.yaml").write_text(f"name: {name}\ndatabase: {kind}\n")
+    modules = {"STYLOBATE_MODULES": str(tmp_path)}
+    said = await run(stylobate, database_url, "db", "upgrade", **modules)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert f"{tmp_path / 'carts' / 'module.yaml'}:2: `database: mongodb`, and STYLOBATE_DATABASE_URL leads to Post" in said.stderr
+    async with mongo_databases.empty() as apart:
+        modules["STYLOBATE_ACTIONS_MODULE_DATABASES"] = f"carts={apart}"
+        upgraded = await run(stylobate, database_url, "db", "upgrade", **modules)
+        assert "actions for the module ledger: applied ledger/0001_entries\n" in upgraded.stdout, upgraded.stderr
+        assert "actions for the module carts: applied carts/0001_carts\n" in upgraded.stdout
+        (tmp_path / "carts" / "migrations" / "mongodb" / "0002_more.json").write_text('[{"create": "more"}]')
+        status = await run(stylobate, database_url, "db", "status", **modules)
+    assert (status.returncode, "actions for the module carts: carts/0002_more\n" in status.stdout) == (1, True), status.stderr

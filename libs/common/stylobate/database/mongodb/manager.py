@@ -44,7 +44,7 @@ _PATIENCE = timedelta(seconds=1)
 """For a server that cannot be reached, before a caller is told."""
 _WAIT_MS = 2000
 _IDLE_MS = 10_000
-_SECONDARY_LAG_S = 90
+SECONDARY_LAG_S = 90
 _ALWAYS_THERE = "migration"
 _log = get_logger("app")
 
@@ -85,6 +85,7 @@ class MongoManager(Statements):
         limits: Limits = _LIMITS,
         setting: str = URL,
         waits: bool = True,
+        bounds_all: bool = False,
     ) -> AsyncIterator[Self]:
         """Connect, waiting for a server that does not answer yet, and close everything at the end.
 
@@ -92,9 +93,17 @@ class MongoManager(Statements):
             ``<name>_<service>``.
         :param limits: of statements, and of how long a transaction is begun anew because it clashed with others.
         :param setting: that the URL comes from, for who must set it right. :param waits: False: whoever asks first waits.
+        :param bounds_all: whether what is asked of a collection directly is bounded like a statement.
         :raises ConfigError: the server answers and does not let us in, or is none that the platform can run on.
         """
-        client = client_of(url, f"stylobate-{service}", pool_size=pool_size, connect_timeout=connect_timeout, setting=setting)
+        client = client_of(
+            url,
+            f"stylobate-{service}",
+            pool_size=pool_size,
+            connect_timeout=connect_timeout,
+            setting=setting,
+            within=limits.statement if bounds_all else None,
+        )
         try:
             manager = cls(client, database_of(url, service), hosts(url), limits)
             if waits:
@@ -115,9 +124,13 @@ class MongoManager(Statements):
 
     def session(self) -> AsyncClientSession:
         """Return a session for a transaction."""
+        self.check_held()
+        return self._client.start_session(causal_consistency=False)
+
+    def check_held(self) -> None:
+        """Raise DatabaseUnavailableError while nothing is to be asked of the server."""
         if self.held:
             raise DatabaseUnavailableError(metadata={"cause": self.held}, retry_after=RETRY_AFTER)
-        return self._client.start_session(causal_consistency=False)
 
     def transaction(self) -> MongoTransaction:
         """Return a context manager that gives a transaction: committed at its end, undone on errors."""
@@ -199,8 +212,7 @@ class MongoManager(Statements):
 
         :param is_of_primary: it reads, and is to see all that was acknowledged before, by a primary that is gone too.
         """
-        if self.held:
-            raise DatabaseUnavailableError(metadata={"cause": self.held}, retry_after=RETRY_AFTER)
+        self.check_held()
         self._in_use += 1
         try:
             with pymongo.timeout(self.statement_s):
@@ -236,7 +248,7 @@ class Reader(Statements):
     async def _do(self, collection: str, do: Do[R], *, is_read: bool = False) -> R:
         if not is_read:
             raise RuntimeError("a reader writes nothing")
-        preference = SecondaryPreferred(max_staleness=_SECONDARY_LAG_S)
+        preference = SecondaryPreferred(max_staleness=SECONDARY_LAG_S)
         return await self._database.run(self._database.collection(collection).with_options(read_preference=preference), do)
 
 
@@ -247,8 +259,12 @@ def client_of(
     pool_size: int = 10,
     connect_timeout: timedelta = timedelta(seconds=3),
     setting: str = URL,
+    within: timedelta | None = None,
 ) -> AsyncMongoClient[Document]:
-    """Return a client that connects when asked. Raises ConfigError for a URL that it does not take."""
+    """Return a client that connects when asked. Raises ConfigError for a URL that it does not take.
+
+    :param within: how long a statement may take for which nothing else is said.
+    """
     milliseconds = round(connect_timeout.total_seconds() * 1000)
     patience = max(_PATIENCE, connect_timeout - timedelta(seconds=2))
     try:
@@ -265,6 +281,7 @@ def client_of(
                 serverSelectionTimeoutMS=round(patience.total_seconds() * 1000),
                 retryWrites=True,
                 retryReads=True,
+                timeoutMS=None if within is None else round(within.total_seconds() * 1000),
             )
     except (PyMongoError, ValueError, OSError, Warning) as error:
         raise ConfigError([f"{setting}: database {hosts(url)}: {error}"]) from error

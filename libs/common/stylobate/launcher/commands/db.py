@@ -12,7 +12,16 @@ from stylobate.database.schema import SchemaMigrator, migrator_of
 from stylobate.ids import new_id
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import services_here
-from stylobate.launcher.schemas import WITHIN, answering, databases_apart, in_schemas, schema_of, services_with, sources
+from stylobate.launcher.schemas import (
+    WITHIN,
+    answering,
+    databases_apart,
+    in_schemas,
+    module_schemas,
+    schema_of,
+    services_with,
+    sources,
+)
 from stylobate.services import installed_services
 
 db = typer.Typer()
@@ -103,7 +112,7 @@ async def _pending(within: timedelta) -> dict[str, list[str]]:
 
 
 def _migrators() -> dict[str, SchemaMigrator]:
-    """Return a migrator per service with a schema, and for each further database that it has."""
+    """Return a migrator per service with a schema, for each further database that it has, and for each of a module."""
     where = sources()
     migrators: dict[str, SchemaMigrator] = {}
     for name, spec in services_here().items():
@@ -112,4 +121,7 @@ def _migrators() -> dict[str, SchemaMigrator]:
             urls = {name: spec.settings.value("database_url", where)}
             urls |= {f"{name} in {database}": url for database, url in databases_apart(spec, where).items()}
             migrators |= {what: migrator_of(url, name, spec.migrations, use_role=use_role) for what, url in urls.items()}
+            for schema in module_schemas(spec, where):
+                own = migrator_of(schema.url, schema.name, schema.migrations, use_role=use_role, setting=schema.setting)
+                migrators[f"{name} for the module {schema.module}"] = own
     return migrators
