@@ -5,6 +5,7 @@ answered with 200 or 304, how many were not, how long it took and how long they 
 """
 
 import asyncio
+import ssl
 import sys
 from collections.abc import Sequence
 from itertools import cycle
@@ -89,10 +90,11 @@ async def run(job: dict[str, Any]) -> dict[str, Any]:
     count = job["connections"]
     begun = perf_counter()
     made = []
+    tls = ssl.create_default_context(cafile=job["authority"]) if job["authority"] else None
     for number in range(count):
         connection = _Connection(requests[number % len(requests) :: count] or requests, begun + job["seconds"], job["pause_s"])
         source = (f"127.0.{1 + number // 250}.{1 + number % 250}", 0) if job["is_spread"] else None
-        await loop.create_connection(lambda made=connection: made, job["host"], job["port"], local_addr=source)
+        await loop.create_connection(lambda made=connection: made, job["host"], job["port"], local_addr=source, ssl=tls)
         made.append(connection)
     await asyncio.gather(*(connection.done for connection in made))
     took = perf_counter() - begun

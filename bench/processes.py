@@ -115,17 +115,26 @@ class Load:
             yield cls(worker)
 
     def run(
-        self, port: int, requests: list[str], seconds: float, connections: int, *, is_spread: bool = False, pause_s: float = 0.0
+        self,
+        port: int,
+        requests: list[str],
+        seconds: float,
+        connections: int,
+        *,
+        is_spread: bool = False,
+        pause_s: float = 0.0,
+        authority: str = "",
     ) -> dict[str, Any]:
         """Make load and return what came of it, which may be nothing. Raises RuntimeError when an answer was not 200.
 
         :param seconds: parts of one too, which wrk cannot.
         :param is_spread: each connection comes from an address of its own, which wrk cannot.
         :param pause_s: between an answer and the next request, which wrk cannot either.
+        :param authority: over TLS, with a certificate of this file's authority.
         """
-        if is_spread or pause_s or seconds % 1 or not wrk.is_installed():
+        if is_spread or pause_s or authority or seconds % 1 or not wrk.is_installed():
             job = {"host": HOST, "port": port, "requests": requests, "seconds": seconds, "connections": connections}
-            result = self._worker.ask(job | {"is_spread": is_spread, "pause_s": pause_s})
+            result = self._worker.ask(job | {"is_spread": is_spread, "pause_s": pause_s, "authority": authority})
         else:
             result = wrk.run(HOST, port, requests, int(seconds), connections)
         if result["refused"]:

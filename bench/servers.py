@@ -11,14 +11,17 @@ import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from ssl import create_default_context
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 import psutil
 from stylobate.launcher.embedded import EmbeddedMongo, EmbeddedPostgres, EmbeddedValkey, run_folder
 from stylobate.launcher.project import Project
+from stylobate.testing.authority import Authority
+from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
 
 from bench.processes import HOST, ROOT, Processes, running, wait_for
@@ -111,7 +114,7 @@ def platform(
         (folder / "up.log").open("ab") as log,
         running(line, cwd=folder, env=os.environ | (environment or {}), stdout=log) as up,
     ):
-        wait_for(lambda: _answers(port), up)
+        wait_for(lambda: answers(port), up)
         yield port, Processes(_platform_processes(folder, up.pid))
 
 
@@ -121,8 +124,11 @@ def _platform_processes(folder: Path, supervisor: int) -> dict[str, psutil.Proce
     return {"supervisor": psutil.Process(supervisor)} | {child.name: psutil.Process(child.pid) for child in children}
 
 
-def _answers(port: int) -> bool:
+def answers(port: int, authority: Authority | None = None) -> bool:
+    """Return whether a platform answers at its HTTP port, over TLS where an authority is named."""
     connection = HTTPConnection(HOST, port, timeout=2)
+    if authority is not None:
+        connection = HTTPSConnection(HOST, port, timeout=2, context=create_default_context(cafile=str(authority.file)))
     try:
         connection.request("GET", "/.well-known/jwks.json")
         return connection.getresponse().status == HTTPStatus.OK
@@ -141,14 +147,23 @@ class User(NamedTuple):
     """An access token."""
 
 
-def users(port: int, count: int) -> list[User]:
+@contextlib.contextmanager
+def client_of(port: int, authority: Authority | None = None) -> Iterator[httpx.Client]:
+    """Give a client of a platform, over TLS where an authority is named."""
+    scheme = "http" if authority is None else "https"
+    verify: Any = NO_TLS if authority is None else create_default_context(cafile=str(authority.file))
+    with httpx.Client(base_url=f"{scheme}://{HOST}:{port}/v1", timeout=30, verify=verify, trust_env=False) as client:
+        yield client
+
+
+def users(port: int, count: int, authority: Authority | None = None) -> list[User]:
     """Make accounts and log each in."""
-    with httpx.Client(base_url=f"http://{HOST}:{port}/v1/auth", timeout=30) as client, ThreadPoolExecutor(_AT_ONCE) as executor:
+    with client_of(port, authority) as client, ThreadPoolExecutor(_AT_ONCE) as executor:
 
         def make(number: int) -> User:
             who = {"email": f"user-{number}@example.com", "password": f"not a secret {os.urandom(6).hex()}"}
-            client.post("/register", json=who).raise_for_status()
-            return User(**who, token=client.post("/login", json=who).raise_for_status().json()["access_token"])
+            client.post("/auth/register", json=who).raise_for_status()
+            return User(**who, token=client.post("/auth/login", json=who).raise_for_status().json()["access_token"])
 
         return list(executor.map(make, range(count)))
 

@@ -34,16 +34,18 @@ def redis_program() -> str | None:
 
 
 @contextmanager
-def postgres(programs: Path, authority: Authority) -> Iterator[str]:
-    """Run a server that takes TLS with a password only; give the URL of its owner.
+def postgres(programs: Path, authority: Authority, *, is_plain_too: bool = False) -> Iterator[str]:
+    """Run a server that takes a password over TLS only; give the URL of its owner.
+
+    :param is_plain_too: whether it takes the password without TLS as well.
 
     Its folder is none of pytest's, which closes them to other users whenever a run begins.
     """
     with TemporaryDirectory(prefix="stylobate-postgres-") as folder:
-        yield from _postgres(Path(folder), programs, authority)
+        yield from _postgres(Path(folder), programs, authority, "host" if is_plain_too else "hostssl")
 
 
-def _postgres(folder: Path, programs: Path, authority: Authority) -> Iterator[str]:
+def _postgres(folder: Path, programs: Path, authority: Authority, taken: str) -> Iterator[str]:
     certificate, key = authority.issue("postgres")
     for file in (certificate, key):
         shutil.copy(file, folder / file.name)
@@ -57,7 +59,7 @@ def _postgres(folder: Path, programs: Path, authority: Authority) -> Iterator[st
         subprocess.run([*as_other, *command], check=True, capture_output=True, env=environ, cwd=folder)
 
     run(str(programs / "initdb"), "-D", str(data), "-U", "owner", "--auth=scram-sha-256", "--pwfile=password", "--no-sync")
-    (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 scram-sha-256\n")
+    (data / "pg_hba.conf").write_text(f"{taken} all all 127.0.0.1/32 scram-sha-256\n")
     options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off", "ssl": "on"}
     options |= {"ssl_cert_file": folder / certificate.name, "ssl_key_file": folder / key.name}
     arguments = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]

@@ -4,10 +4,9 @@ import pytest
 from stylobate.app.discovery import check_discovery
 from stylobate.app.settings import HostSettings
 from stylobate.config import ConfigError
+from stylobate.testing.consul_contract import ConsulContract
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until
-
-from ..rpc.consul_contract import ConsulContract  # noqa: TID252  one contract server for both folders
 
 
 async def nothing(_app, _settings) -> None:

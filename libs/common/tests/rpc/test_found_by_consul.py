@@ -15,9 +15,9 @@ from stylobate.discovery.consul_agent import next_index
 from stylobate.health import Status
 from stylobate.rpc import TlsSettings, open_channel
 from stylobate.testing.authority import Authority
+from stylobate.testing.consul_contract import ConsulContract
 from stylobate.testing.until import until
 
-from .consul_contract import ConsulContract
 from .mux_ends import served, streams, under_load
 from .test_breaker import ECHO, outcome
 

@@ -109,9 +109,8 @@ class ConsulContract:
     async def _register(self, request: web.Request) -> web.Response:
         said = {name.lower(): value for name, value in json.loads(await request.read()).items()}
         (check,) = ({name.lower(): value for name, value in one.items()} for one in said["checks"])
-        assert check["checkid"] == f"service:{said['id']}"
-        assert check["ttl"].endswith("s")
-        assert check["deregistercriticalserviceafter"] == "1m"
+        _expect(check["checkid"] == f"service:{said['id']}" and check["ttl"].endswith("s"), "a check of the service, with a TTL")
+        _expect(check["deregistercriticalserviceafter"] == "1m", "to be taken back when the check is critical")
         self.services[said["id"]] = {
             "ID": said["id"],
             "Service": said["name"],
@@ -141,7 +140,7 @@ class ConsulContract:
     async def _health(self, request: web.Request) -> web.Response:
         index, wait = request.query.get("index", ""), request.query.get("wait", "")
         self.asked.append((index, wait))
-        assert "passing" in request.query
+        _expect("passing" in request.query, "to ask for those that pass")
         if index:
             try:
                 async with asyncio.timeout(float(wait.removesuffix("s"))), self._changed:
@@ -155,3 +154,9 @@ class ConsulContract:
             if service["Service"] == name and key in self.passing
         ]
         return web.json_response(found, headers={"X-Consul-Index": str(self.index)})
+
+
+def _expect(holds: object, what: str) -> None:
+    """Refuse a request that is not what an agent is asked."""
+    if not holds:
+        raise AssertionError(f"the contract wants {what}")
