@@ -202,7 +202,12 @@ def _keys(platform: Platform) -> list[str]:
 
 def test_a_key_of_transit_gets_another_version(platform, ada) -> None:
     """Data keys are sealed anew by themselves, the former version may be taken away, and everything can be encrypted anew."""
-    assert ada.http.put("/v1/state/people/2", json={"data": {"ssn": "078-05-1120"}}).is_success
+    keyed = {"Idempotency-Key": "kept"}
+    for replayed in (None, "true"):
+        put = ada.http.put("/v1/state/people/2", json={"data": {"ssn": "078-05-1120"}}, headers=keyed)
+        assert put.is_success
+        assert put.headers.get("Idempotency-Replayed") == replayed
+    assert any(line.startswith("requests/state ") for line in platform.command("keys", "status").stdout.splitlines())
     transit = _root(platform).secrets.transit
     transit.rotate_key("stylobate")
     log = platform.project.logs / "platform.log"

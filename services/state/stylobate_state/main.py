@@ -98,7 +98,7 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     app.verifier.on_change(watches.doubt)
     apart = {name: Idempotency(RedisAnswers(app.redis, name), lambda: datetime.now(UTC)) for name in ttls}
     apart |= {name: room.idempotency for name, room in rooms.items()}
-    keep_sealed(app, settings, [main.idempotency, *apart.values()])
+    keep_sealed(app, settings, sealing, [main.idempotency, *apart.values()])
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, main.idempotency, apart))
     _serve_owned(app, manager, environment)
     projections = {name: room.projections for name, room in rooms.items()}

@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
@@ -15,7 +15,7 @@ from stylobate.encryption.box import SealedInvalidError, open_box, seal_box
 from stylobate.encryption.envelope import unseal
 from stylobate.logs import get_logger
 
-from stylobate_state.store.owner_keys import KeptOwnerKey, OwnerKeyStore
+from stylobate_state.store.owner_keys import KeptOwnerKey, OwnerKeyCount, OwnerKeyStore
 
 KEPT = timedelta(seconds=5)
 """How long a process goes on with a key before it looks whether it was destroyed."""
@@ -96,6 +96,10 @@ class OwnerKeys:
         """Have the keys of sealed values at hand, as far as they are kept and can be opened. Raises UnavailableError."""
         if ids := {key_id_of(text) for text in texts}:
             await self._take(await self._store.find(ids))
+
+    async def counts(self) -> Sequence[OwnerKeyCount]:
+        """Return how many there are, by purpose. Raises UnavailableError."""
+        return await self._store.counts()
 
     async def destroy(self, purpose: str, tenant: str, owner: str) -> int:
         """Destroy all keys of an owner, and return how many. Every process stops using them within :data:`KEPT`."""

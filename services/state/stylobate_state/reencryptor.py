@@ -17,6 +17,7 @@ from stylobate_state.namespace import Namespace
 from stylobate_state.resealing import Resealing
 from stylobate_state.sealing import Sealing, purpose_of
 from stylobate_state.state_writer import MAX_TRIES
+from stylobate_state.store.owner_keys import OwnerKeyCount
 from stylobate_state.store.port import StateStore
 from stylobate_state.store.resealing import EventPlace, EventText, ObjectText, ResealStore
 
@@ -93,6 +94,10 @@ class Reencryptor:
     async def standings(self) -> list[DataKeyStanding]:
         """Return how the keys stand."""
         return await self._sealing.keys.standings() if self._sealing.keys is not None else []
+
+    async def owner_keys(self) -> Sequence[OwnerKeyCount]:
+        """Return how many keys of owners there are, by the purpose of the namespace's."""
+        return await self._sealing.owners.counts() if self._sealing.owners is not None else ()
 
     async def begin(self) -> tuple[list[str], int]:
         """Make another key for each namespace, unless one is unfinished; return them, and how many keys were sealed anew."""

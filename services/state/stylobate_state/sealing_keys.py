@@ -9,10 +9,11 @@ from stylobate.config import ConfigError
 from stylobate.encryption import NOT_THE_KEY, DataKeys, KeyNotOpenedError, SecretKeyEncryption
 from stylobate.encryption.memory import MemoryDataKeyStore
 from stylobate.encryption.port import DataKeyStore
-from stylobate.idempotency import Idempotency, Keeping
+from stylobate.idempotency import NO_SECRET, Idempotency, Keeping, secret_of
 from stylobate.resilience import wait_for_dependency
 
 from stylobate_state.owner_keys import OwnerKeys
+from stylobate_state.request_keys import DataKeyKeeping
 from stylobate_state.sealing import NO_SEALING, Sealing, purpose_of
 from stylobate_state.settings import StateSettings
 from stylobate_state.store.memory_owner_keys import MemoryOwnerKeyStore
@@ -61,18 +62,22 @@ def _of_secrets(app: AppManager, settings: StateSettings) -> SecretKeyEncryption
     return encryption
 
 
-def keep_sealed(app: AppManager, settings: StateSettings, kept: Iterable[Idempotency]) -> None:
+def keep_sealed(app: AppManager, settings: StateSettings, sealing: Sealing, kept: Iterable[Idempotency]) -> None:
     """Have requests about encrypted fields, and answers, kept so that nobody can read or guess them, where there is a key."""
     everywhere = [*kept]
 
-    async def take(fresh: StateSettings) -> None:
-        keeping = Keeping.of(fresh.encryption_key, fresh.encryption_key_before, settings.encryption_key)
+    def keep(*texts: str) -> None:
+        keeping = Keeping.of(*texts)
+        if settings.transit_key and sealing.keys is not None:  # what secrets have kept is known still, while they are set
+            keeping = DataKeyKeeping(sealing.keys, [*map(secret_of, texts), NO_SECRET])
         for one in everywhere:
             one.keeping = keeping
 
+    async def take(fresh: StateSettings) -> None:
+        keep(fresh.encryption_key, fresh.encryption_key_before, settings.encryption_key)
+
     app.follow("encryption_key", "encryption_key_before", take=take)
-    for one in everywhere:
-        one.keeping = Keeping.of(settings.encryption_key, settings.encryption_key_before)
+    keep(settings.encryption_key, settings.encryption_key_before)
 
 
 def sealing_in_memory() -> Sealing:

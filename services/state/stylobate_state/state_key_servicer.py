@@ -11,6 +11,7 @@ from stylobate.encryption import DataKeyStanding
 from stylobate.rpc import RpcAccess
 
 from stylobate_state.reencryptor import Reencryptor
+from stylobate_state.store.owner_keys import OwnerKeyCount
 
 _Context = grpc.aio.ServicerContext[object, object]
 
@@ -26,7 +27,8 @@ class StateKeyServicer(StateKeyServiceServicer):
         self._manager = manager
 
     async def ListStateKeys(self, request: pb.ListStateKeysRequest, context: _Context) -> pb.ListStateKeysResponse:
-        return pb.ListStateKeysResponse(keys=map(_to_key, await self._manager.standings()))
+        keys, owners = await self._manager.standings(), await self._manager.owner_keys()
+        return pb.ListStateKeysResponse(keys=map(_to_key, keys), owner_keys=map(_to_count, owners))
 
     async def BeginStateReencryption(
         self, request: pb.BeginStateReencryptionRequest, context: _Context
@@ -39,6 +41,12 @@ class StateKeyServicer(StateKeyServiceServicer):
         return pb.ReencryptStatesResponse(
             looked=step.looked, reencrypted=step.reencrypted, unreadable=step.unreadable, next_place=step.next_place
         )
+
+
+def _to_count(count: OwnerKeyCount) -> pb.OwnerKeyCount:
+    return pb.OwnerKeyCount(
+        purpose=count.purpose, keys=count.keys, owners=count.owners, tenants=count.tenants, destroyed=count.destroyed
+    )
 
 
 def _to_key(key: DataKeyStanding) -> pb.StateKeyInfo:

@@ -26,7 +26,7 @@ from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_forgetting import MemoryForgettingStore
 from stylobate_state.store.memory_owner_keys import MemoryOwnerKeyStore
 from stylobate_state.store.mongodb.owner_keys import MongoOwnerKeyStore
-from stylobate_state.store.owner_keys import KeptOwnerKey, OwnerKeyStore
+from stylobate_state.store.owner_keys import KeptOwnerKey, OwnerKeyCount, OwnerKeyStore
 from stylobate_state.store.postgres_owner_keys import PostgresOwnerKeyStore
 from stylobate_state.upgrades import Upgrades
 
@@ -232,3 +232,8 @@ async def test_every_store_keeps_them(place: Place) -> None:
         "o4": ("ada", b"k"),
     }
     assert await store.add(replace(key, id="o6"))
+    assert await store.add(replace(key, id="o7", sealed_by="d2", owner="bob"))
+    assert await store.add(replace(key, id="o8", purpose=purpose_of("y"), sealed_by="d3"))
+    assert await store.destroy(purpose_of("y"), "default", "ada") == 1
+    counts = [OwnerKeyCount(purpose_of("x"), 3, 3, 2, 2), OwnerKeyCount(purpose_of("y"), 0, 0, 0, 1)]
+    assert [*await store.counts()] == counts

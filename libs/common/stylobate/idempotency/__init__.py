@@ -7,7 +7,7 @@ transaction of the change, with an :class:`IdempotencyLedger`. PostgreSQL's tabl
 
 from stylobate.errors import IdempotencyInProgressError
 from stylobate.idempotency.errors import IdempotencyKeyRefusedError, IdempotencyKeyReusedError, KeyTakenError
-from stylobate.idempotency.keeping import NO_SECRET, Keeping
+from stylobate.idempotency.keeping import NO_SECRET, Keeping, secret_of
 from stylobate.idempotency.once import LIFETIME, Idempotency, check_key
 from stylobate.idempotency.port import Answer, Claim, IdempotencyAnswers, IdempotencyLedger
 
@@ -25,4 +25,5 @@ __all__ = [
     "Keeping",
     "KeyTakenError",
     "check_key",
+    "secret_of",
 ]

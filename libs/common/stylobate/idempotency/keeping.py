@@ -24,7 +24,11 @@ class Keeping:
     @classmethod
     def of(cls, secret: str, *former: str) -> "Keeping":
         """Return one with secrets out of texts that are for other things too; what was kept without any is known, too."""
-        return cls(*map(_secret, (secret, *former, "")))
+        return cls(*map(secret_of, (secret, *former, "")))
+
+    async def ready(self) -> "Keeping":
+        """Return what holds now; one whose secret is kept elsewhere asks for it. Raises UnavailableError."""
+        return self
 
     def requests(self, content: bytes) -> Sequence[bytes]:
         """Return the hashes that a request may be kept with, of 32 octets; the first one is that of now."""
@@ -45,7 +49,8 @@ class Keeping:
         return None
 
 
-def _secret(text: str) -> bytes:
+def secret_of(text: str) -> bytes:
+    """Return a secret out of a text that is for other things too; none of an empty one."""
     return hashlib.sha256(b"idempotency\0" + text.encode()).digest() if text else NO_SECRET
 
 

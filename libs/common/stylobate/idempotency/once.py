@@ -72,6 +72,7 @@ class Idempotency:
         :param to: makes the response, a message of ``kind``, from the result.
         :raises IdempotencyKeyReusedError: the key was sent with another request.
         :raises IdempotencyInProgressError: another call with the key is under way.
+        :raises UnavailableError: what requests are hashed with is not at hand.
         """
         if not request.idempotency_key:
             return to(await work(None))
@@ -82,7 +83,7 @@ class Idempotency:
             method, key, lifetime = _STEP, f"{key}/{request.idempotency_step}", lifetime + _LONGEST_RUN
         else:
             content = _without(request, "idempotency_key", *apart)
-        keeping, now = self.keeping if is_secret else _PLAIN, self._clock()
+        keeping, now = await self.keeping.ready() if is_secret else _PLAIN, self._clock()
         claim = Claim(
             tenant=principal.tenant,
             caller=f"{principal.via}/{principal.subject}",

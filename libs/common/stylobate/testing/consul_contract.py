@@ -1,4 +1,4 @@
-"""A contract server: what this project believes that a Consul agent's HTTP API does. It is no Consul agent, and says so."""
+"""A contract server: what this project believes that a Consul agent's HTTP API does. It is not a Consul agent, and says so."""
 
 import asyncio
 import json

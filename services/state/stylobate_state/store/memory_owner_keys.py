@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from stylobate_state.store.owner_keys import KeptOwnerKey
+from stylobate_state.store.owner_keys import KeptOwnerKey, OwnerKeyCount
 
 
 class MemoryOwnerKeyStore:
@@ -27,6 +27,16 @@ class MemoryOwnerKeyStore:
             return False
         self.keys[key.id] = key
         return True
+
+    async def counts(self) -> Sequence[OwnerKeyCount]:
+        """See OwnerKeyStore."""
+        made = []
+        for purpose in sorted({key.purpose for key in self.keys.values()}):
+            here = [key for key in self.keys.values() if key.purpose == purpose]
+            there = [key for key in here if key.owner]
+            owners, tenants = {(key.tenant, key.owner) for key in there}, {key.tenant for key in there}
+            made.append(OwnerKeyCount(purpose, len(there), len(owners), len(tenants), len(here) - len(there)))
+        return made
 
     async def destroy(self, purpose: str, tenant: str, owner: str) -> int:
         """See OwnerKeyStore."""

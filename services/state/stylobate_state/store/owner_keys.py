@@ -21,6 +21,21 @@ class KeptOwnerKey:
     """Empty: it was destroyed."""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnerKeyCount:
+    """How the keys of a namespace's owners stand, for operators."""
+
+    purpose: str
+    keys: int
+    """That are there: an owner has one for each of the namespace's data keys that sealed something of theirs."""
+    owners: int
+    """Whose they are."""
+    tenants: int
+    """Whose owners have any."""
+    destroyed: int
+    """Keys that went with an account."""
+
+
 class OwnerKeyStore(Protocol):
     """Keeps keys of owners. Every method is one atomic step, and raises DatabaseUnavailableError. No row is ever removed."""
 
@@ -32,6 +47,9 @@ class OwnerKeyStore(Protocol):
 
     async def add(self, key: KeptOwnerKey) -> bool:
         """Keep another one. False: the owner has one that is sealed with this data key, nothing happened."""
+
+    async def counts(self) -> Sequence[OwnerKeyCount]:
+        """Return how many there are, by purpose."""
 
     async def destroy(self, purpose: str, tenant: str, owner: str) -> int:
         """Destroy all keys of an owner for a purpose, and return how many; nothing of them stays but their ids."""

@@ -22,12 +22,15 @@ _SAY_EVERY_S = 2.0
 def status() -> None:
     """List the keys that data is encrypted with, by what they are for."""
     of_auth, of_state = auth.ListAccountKeysRequest(), state.ListStateKeysRequest()
+    there = RunningService("state").ask(lambda channel: StateKeyServiceStub(channel).ListStateKeys(of_state))
     found: list[auth.AccountKeyInfo | state.StateKeyInfo] = [
         *RunningService("auth").ask(lambda channel: AccountKeyServiceStub(channel).ListAccountKeys(of_auth)).keys,
-        *RunningService("state").ask(lambda channel: StateKeyServiceStub(channel).ListStateKeys(of_state)).keys,
+        *there.keys,
     ]
     for key in found:
         typer.echo(_line(key))
+    for count in there.owner_keys:
+        typer.echo(_owners_line(count))
     if not found:
         console().print("nothing is encrypted")
 
@@ -88,6 +91,11 @@ async def _go_through(what: str, step: Callable[[str], Awaitable[Any]]) -> int:
             typer.echo(f"{what}: {looked} looked at, {done} encrypted anew", err=True)
     console().print(f"{what}: {looked} looked at, {done} encrypted anew", highlight=False)
     return amiss
+
+
+def _owners_line(count: state.OwnerKeyCount) -> str:
+    whose = f"{count.owners} owners in {count.tenants} tenants"
+    return f"{count.purpose:<28}  keys of owners: {count.keys} of {whose}, {count.destroyed} destroyed"
 
 
 def _line(key: auth.AccountKeyInfo | state.StateKeyInfo) -> str:

@@ -4,9 +4,29 @@ from collections.abc import Collection, Sequence
 
 from stylobate.database.mongodb import Document, DuplicateError, MongoManager
 
-from stylobate_state.store.owner_keys import KeptOwnerKey
+from stylobate_state.store.owner_keys import KeptOwnerKey, OwnerKeyCount
 
 _COLLECTION = "owner_key"
+_COUNTS: list[Document] = [
+    {
+        "$group": {
+            "_id": {"purpose": "$purpose", "tenant": "$tenant", "owner": "$owner"},
+            "keys": {"$sum": 1},
+            "is_there": {"$max": {"$cond": [{"$gt": ["$owner", ""]}, 1, 0]}},
+        }
+    },
+    {
+        "$group": {
+            "_id": "$_id.purpose",
+            "keys": {"$sum": {"$multiply": ["$keys", "$is_there"]}},
+            "owners": {"$sum": "$is_there"},
+            "tenants": {"$addToSet": {"$cond": ["$is_there", "$_id.tenant", None]}},
+            "all": {"$sum": "$keys"},
+        }
+    },
+    {"$sort": {"_id": 1}},
+]
+"""By owner first; destroyed ones have none, and count as one of each tenant that is not there."""
 _GONE = {"$unset": {"owner": "", "sealed": ""}}
 
 
@@ -34,6 +54,20 @@ class MongoOwnerKeyStore:
         except DuplicateError:
             return False
         return True
+
+    async def counts(self) -> Sequence[OwnerKeyCount]:
+        """See OwnerKeyStore."""
+        found = await self._database.aggregate(_COLLECTION, _COUNTS)
+        return [
+            OwnerKeyCount(
+                one["_id"],
+                one["keys"],
+                one["owners"],
+                len([tenant for tenant in one["tenants"] if tenant is not None]),
+                one["all"] - one["keys"],
+            )
+            for one in found
+        ]
 
     async def destroy(self, purpose: str, tenant: str, owner: str) -> int:
         """See OwnerKeyStore."""

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.stylobate/api/state/v1/state_key_service.proto\x12\x16stylobate.api.state.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x01\n\x0cStateKeyInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x05 \x01(\x08\x12\x0f\n\x07\x66oreign\x18\x06 \x01(\x08\x12\x10\n\x08replaced\x18\x07 \x01(\x08\"\x16\n\x14ListStateKeysRequest\"K\n\x15ListStateKeysResponse\x12\x32\n\x04keys\x18\x01 \x03(\x0b\x32$.stylobate.api.state.v1.StateKeyInfo\"\x1f\n\x1d\x42\x65ginStateReencryptionRequest\"F\n\x1e\x42\x65ginStateReencryptionResponse\x12\x12\n\nnamespaces\x18\x01 \x03(\t\x12\x10\n\x08resealed\x18\x02 \x01(\x05\":\n\x16ReencryptStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\"f\n\x17ReencryptStatesResponse\x12\x0e\n\x06looked\x18\x01 \x01(\x05\x12\x13\n\x0breencrypted\x18\x02 \x01(\x05\x12\x12\n\nunreadable\x18\x03 \x03(\t\x12\x12\n\nnext_place\x18\x04 \x01(\t2\x82\x03\n\x0fStateKeyService\x12q\n\rListStateKeys\x12,.stylobate.api.state.v1.ListStateKeysRequest\x1a-.stylobate.api.state.v1.ListStateKeysResponse\"\x03\x90\x02\x01\x12\x87\x01\n\x16\x42\x65ginStateReencryption\x12\x35.stylobate.api.state.v1.BeginStateReencryptionRequest\x1a\x36.stylobate.api.state.v1.BeginStateReencryptionResponse\x12r\n\x0fReencryptStates\x12..stylobate.api.state.v1.ReencryptStatesRequest\x1a/.stylobate.api.state.v1.ReencryptStatesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.stylobate/api/state/v1/state_key_service.proto\x12\x16stylobate.api.state.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x01\n\x0cStateKeyInfo\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07purpose\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x05\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63urrent\x18\x05 \x01(\x08\x12\x0f\n\x07\x66oreign\x18\x06 \x01(\x08\x12\x10\n\x08replaced\x18\x07 \x01(\x08\"\x16\n\x14ListStateKeysRequest\"\x86\x01\n\x15ListStateKeysResponse\x12\x32\n\x04keys\x18\x01 \x03(\x0b\x32$.stylobate.api.state.v1.StateKeyInfo\x12\x39\n\nowner_keys\x18\x02 \x03(\x0b\x32%.stylobate.api.state.v1.OwnerKeyCount\"b\n\rOwnerKeyCount\x12\x0f\n\x07purpose\x18\x01 \x01(\t\x12\x0c\n\x04keys\x18\x02 \x01(\x03\x12\x0e\n\x06owners\x18\x03 \x01(\x03\x12\x0f\n\x07tenants\x18\x04 \x01(\x03\x12\x11\n\tdestroyed\x18\x05 \x01(\x03\"\x1f\n\x1d\x42\x65ginStateReencryptionRequest\"F\n\x1e\x42\x65ginStateReencryptionResponse\x12\x12\n\nnamespaces\x18\x01 \x03(\t\x12\x10\n\x08resealed\x18\x02 \x01(\x05\":\n\x16ReencryptStatesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05place\x18\x02 \x01(\t\"f\n\x17ReencryptStatesResponse\x12\x0e\n\x06looked\x18\x01 \x01(\x05\x12\x13\n\x0breencrypted\x18\x02 \x01(\x05\x12\x12\n\nunreadable\x18\x03 \x03(\t\x12\x12\n\nnext_place\x18\x04 \x01(\t2\x82\x03\n\x0fStateKeyService\x12q\n\rListStateKeys\x12,.stylobate.api.state.v1.ListStateKeysRequest\x1a-.stylobate.api.state.v1.ListStateKeysResponse\"\x03\x90\x02\x01\x12\x87\x01\n\x16\x42\x65ginStateReencryption\x12\x35.stylobate.api.state.v1.BeginStateReencryptionRequest\x1a\x36.stylobate.api.state.v1.BeginStateReencryptionResponse\x12r\n\x0fReencryptStates\x12..stylobate.api.state.v1.ReencryptStatesRequest\x1a/.stylobate.api.state.v1.ReencryptStatesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,16 +38,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATEKEYINFO']._serialized_end=271
   _globals['_LISTSTATEKEYSREQUEST']._serialized_start=273
   _globals['_LISTSTATEKEYSREQUEST']._serialized_end=295
-  _globals['_LISTSTATEKEYSRESPONSE']._serialized_start=297
-  _globals['_LISTSTATEKEYSRESPONSE']._serialized_end=372
-  _globals['_BEGINSTATEREENCRYPTIONREQUEST']._serialized_start=374
-  _globals['_BEGINSTATEREENCRYPTIONREQUEST']._serialized_end=405
-  _globals['_BEGINSTATEREENCRYPTIONRESPONSE']._serialized_start=407
-  _globals['_BEGINSTATEREENCRYPTIONRESPONSE']._serialized_end=477
-  _globals['_REENCRYPTSTATESREQUEST']._serialized_start=479
-  _globals['_REENCRYPTSTATESREQUEST']._serialized_end=537
-  _globals['_REENCRYPTSTATESRESPONSE']._serialized_start=539
-  _globals['_REENCRYPTSTATESRESPONSE']._serialized_end=641
-  _globals['_STATEKEYSERVICE']._serialized_start=644
-  _globals['_STATEKEYSERVICE']._serialized_end=1030
+  _globals['_LISTSTATEKEYSRESPONSE']._serialized_start=298
+  _globals['_LISTSTATEKEYSRESPONSE']._serialized_end=432
+  _globals['_OWNERKEYCOUNT']._serialized_start=434
+  _globals['_OWNERKEYCOUNT']._serialized_end=532
+  _globals['_BEGINSTATEREENCRYPTIONREQUEST']._serialized_start=534
+  _globals['_BEGINSTATEREENCRYPTIONREQUEST']._serialized_end=565
+  _globals['_BEGINSTATEREENCRYPTIONRESPONSE']._serialized_start=567
+  _globals['_BEGINSTATEREENCRYPTIONRESPONSE']._serialized_end=637
+  _globals['_REENCRYPTSTATESREQUEST']._serialized_start=639
+  _globals['_REENCRYPTSTATESREQUEST']._serialized_end=697
+  _globals['_REENCRYPTSTATESRESPONSE']._serialized_start=699
+  _globals['_REENCRYPTSTATESRESPONSE']._serialized_end=801
+  _globals['_STATEKEYSERVICE']._serialized_start=804
+  _globals['_STATEKEYSERVICE']._serialized_end=1190
 # @@protoc_insertion_point(module_scope)

@@ -35,7 +35,7 @@ class StateKeyInfo(_message.Message):
     id: _builtins.str
     """Stands in what it has sealed."""
     purpose: _builtins.str
-    """What it is for: `state/` and the namespace."""
+    """What it is for: `state/` and the namespace; `requests/state` for requests with an idempotency key."""
     generation: _builtins.int
     """From 1; the highest one seals."""
     current: _builtins.bool
@@ -91,22 +91,66 @@ class ListStateKeysResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYS_FIELD_NUMBER: _builtins.int
+    OWNER_KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateKeyInfo]:
         """By purpose and generation."""
+
+    @_builtins.property
+    def owner_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___OwnerKeyCount]:
+        """How many keys of owners there are, by purpose: of namespaces that say `encryption: per_owner`."""
 
     def __init__(
         self,
         *,
         keys: _abc.Iterable[Global___StateKeyInfo] | None = ...,
+        owner_keys: _abc.Iterable[Global___OwnerKeyCount] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys", "owner_keys", b"owner_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListStateKeysResponse: _TypeAlias = ListStateKeysResponse  # noqa: Y015
+
+@_typing.final
+class OwnerKeyCount(_message.Message):
+    """How many keys of owners a namespace has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PURPOSE_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    TENANTS_FIELD_NUMBER: _builtins.int
+    DESTROYED_FIELD_NUMBER: _builtins.int
+    purpose: _builtins.str
+    """That of the namespace's keys."""
+    keys: _builtins.int
+    """Keys that are there."""
+    owners: _builtins.int
+    """Whose they are."""
+    tenants: _builtins.int
+    """The tenants of these owners."""
+    destroyed: _builtins.int
+    """Keys that were destroyed with an account."""
+    def __init__(
+        self,
+        *,
+        purpose: _builtins.str = ...,
+        keys: _builtins.int = ...,
+        owners: _builtins.int = ...,
+        tenants: _builtins.int = ...,
+        destroyed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destroyed", b"destroyed", "keys", b"keys", "owners", b"owners", "purpose", b"purpose", "tenants", b"tenants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OwnerKeyCount: _TypeAlias = OwnerKeyCount  # noqa: Y015
 
 @_typing.final
 class BeginStateReencryptionRequest(_message.Message):
