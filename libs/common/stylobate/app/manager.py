@@ -321,6 +321,7 @@ class AppManager:
             use_role=settings.database_roles,
             pooler=settings.database_pooler,
             limits=self._limits(),
+            listeners=self._shared.listeners,
             **options,
         )
 

@@ -16,6 +16,7 @@ from stylobate.audit.servicer import AuditServicer
 from stylobate.clients.bans import BanList
 from stylobate.clients.limit_rules import LimitRules
 from stylobate.config import ConfigError, Sources
+from stylobate.database.listener import Listeners
 from stylobate.declarations.model import Declarations
 from stylobate.identity import Access, ServiceIdentity, ServiceRights, TokenVerifier
 from stylobate.identity.service_rights import EVERY_SERVICE, PACKAGE
@@ -63,6 +64,8 @@ class Shared:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._finder = Finder(settings)
         self._redis: dict[str, RedisManager] = {}
+        self.listeners = Listeners()
+        """The connections that listen to databases."""
 
     def channel(self, service: str, caller: ServiceIdentity) -> grpc.aio.Channel:
         """Return the caller's channel to a service: local when it is hosted here (the one ``if`` in the system)."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Self
+from typing import Any
 
 import asyncpg
 
@@ -42,10 +42,10 @@ class Listening:
 
 
 class Listener:
-    """The listening connection of a manager; it is opened when first asked to listen."""
+    """A listening connection; it is opened when first asked to listen."""
 
     def __init__(self, login: Login, settings: Mapping[str, str]) -> None:
-        self._login = login
+        self.login = login
         self._settings = dict(settings)
         self._channels: dict[str, list[Listening]] = {}
         self._connection: asyncpg.Connection | None = None
@@ -53,16 +53,6 @@ class Listener:
         self._lost = asyncio.Event()
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, login: Login, *, settings: Mapping[str, str]) -> AsyncIterator[Self]:
-        """Give a listener and close its connection at the end."""
-        listener = cls(login, settings)
-        try:
-            yield listener
-        finally:
-            await listener._close()
 
     async def listen(self, channel: str, callback: Callback) -> Listening:
         """Add a callback; returns once the server knows of it."""
@@ -106,7 +96,7 @@ class Listener:
             has_been = True
             await self._until_lost()
             self._connected.clear()
-            _log.warning("database_listener_lost", database=hosts(self._login.url))
+            _log.warning("database_listener_lost", database=hosts(self.login.url))
 
     async def _connect(self) -> None:
         waits = backoff(initial=0.05, maximum=2.0)
@@ -117,7 +107,7 @@ class Listener:
                     self._connected.set()
                     return
             except (*NO_CONNECTION, asyncpg.InterfaceError) as error:
-                _log.debug("database_listener_waits", database=hosts(self._login.url), error=str(error))
+                _log.debug("database_listener_waits", database=hosts(self.login.url), error=str(error))
             await asyncio.sleep(next(waits))
 
     async def _listening_connection(self) -> asyncpg.Connection:
@@ -129,7 +119,7 @@ class Listener:
                 server_settings=self._settings,
             )
 
-        connection = await self._login.connect(connect)
+        connection = await self.login.connect(connect)
         self._lost.clear()
         connection.add_termination_listener(lambda _: self._lost.set())
         try:
@@ -155,8 +145,35 @@ class Listener:
                 break
         self._connection = None
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Listen no more."""
         if self._task is not None:
             await end((self._task,))
         if self._connection is not None:
             self._connection.terminate()
+
+
+class Listeners:
+    """The listening connections of a process: one to each database, whatever services listen there.
+
+    Each is a process of the server, and listening needs neither a service's role nor its schema.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[Listener, int]] = {}
+        """By URL, with the number of those who use it."""
+
+    @asynccontextmanager
+    async def to(self, login: Login) -> AsyncIterator[Listener]:
+        """Give the listener of a database; its connection is closed when nobody uses it any more."""
+        url = login.url
+        listener, users = self._open.get(url) or (Listener(login, {"application_name": "stylobate-listener"}), 0)
+        self._open[url] = listener, users + 1
+        try:
+            yield listener
+        finally:
+            listener, users = self._open.pop(url)
+            if users > 1:
+                self._open[url] = listener, users - 1
+            else:
+                await listener.close()

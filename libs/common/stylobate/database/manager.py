@@ -13,7 +13,7 @@ import asyncpg
 from stylobate.database.address import hosts, seeking
 from stylobate.database.connection import Connection
 from stylobate.database.faults import NO_CONNECTION, unavailable
-from stylobate.database.listener import Listener, Listening
+from stylobate.database.listener import Listener, Listeners, Listening
 from stylobate.database.login import REFUSED, Login
 from stylobate.database.migrations import role_of
 from stylobate.database.queries import Queries
@@ -93,6 +93,7 @@ class DatabaseManager(Queries):
         setting: str = URL,
         waits: bool = True,
         refused: Callable[[], None] = lambda: None,
+        listeners: Listeners | None = None,
     ) -> AsyncIterator[Self]:
         """Connect, waiting for a server that does not answer yet, and close everything at the end.
 
@@ -106,6 +107,7 @@ class DatabaseManager(Queries):
             statements after connecting, and no statements are kept prepared.
         :param setting: that the URL comes from, for who must set it right. :param waits: False: whoever asks first waits.
         :param refused: is called when the server refuses the user or the password: who knows another may :meth:`use` it.
+        :param listeners: whose connection to this database it shares; None: it has one of its own.
         :raises ConfigError: the server, or the replica, answers and does not let us in.
         """
         options: dict[str, Any] = {"connect_timeout": connect_timeout, "command_timeout": limits.statement + _ANSWER}
@@ -119,7 +121,7 @@ class DatabaseManager(Queries):
         async with (
             _pool(login, pool_size, settings, pooler=pooler, **options) as pool,
             _pool(reader_login, reader_size, read_only, pooler=pooler, to_replica=bool(replica_url), **options) as second,
-            Listener.open(login, settings={"application_name": f"stylobate-{service}-listener"}) as listener,
+            (listeners or Listeners()).to(login) as listener,
         ):
             reader = Queries(second, is_writer=False)
             manager = cls(pool, reader, listener, (login, reader_login), has_replica=bool(replica_url))
@@ -145,7 +147,7 @@ class DatabaseManager(Queries):
                 other_user |= await login.use(wanted, partial(_look, read_only=read_only))
         for queries in (self, self.reader):
             await queries.renew()
-        if other_user:
+        if other_user and self._login is self._listener.login:
             self._listener.renew()
 
     async def listen(self, channel: str, callback: Callable[[str], None]) -> Listening:

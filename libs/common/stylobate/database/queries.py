@@ -101,6 +101,8 @@ class Queries:
         if (kept := self._kept.take()) is not None:
             return kept
         try:
+            if self._in_use > 1 and (given := await self._kept.soon()) is not None:
+                return given
             return await self._connected()
         except BaseException:
             self._in_use -= 1

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import orjson
-import structlog
 
+from stylobate.imports import without
 from stylobate.logs.access import RequestLine, as_origin, timestamp
 from stylobate.logs.redaction import redact
 from stylobate.logs.writer import LogWriter, QueuedHandler, RotatedFile, StandardError
+
+with without("rich"):  # 4 MB for coloured tracebacks, which no logger of ours shows
+    import structlog
 
 Concern = Literal["app", "access", "audit", "security"]
 CONCERNS: tuple[Concern, ...] = ("app", "access", "audit", "security")

@@ -4,6 +4,9 @@ import asyncio
 
 import asyncpg
 import pytest
+from stylobate.database import DatabaseManager
+from stylobate.database.listener import Listeners
+from stylobate.testing.until import until
 
 _CUT = """
 select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name like '%-listener' and datname = $1
@@ -92,3 +95,20 @@ async def test_a_connection_cut_by_the_server_is_renewed(database, postgres_url)
         assert await heard.get() == ""
         await database.fetchval("select pg_notify('a', 'on')")
         assert await heard.get() == "on"
+
+
+async def test_services_of_a_process_listen_on_one_connection(databases):
+    """What one of them stops, or its end, leaves the others' callbacks; the last takes the connection with it."""
+    heard, last, listeners = asyncio.Queue(), asyncio.Queue(), Listeners()
+    count = "select count(*) from pg_stat_activity where application_name = 'stylobate-listener' and datname = current_database()"
+    async with databases.fresh("shop") as url, DatabaseManager.open(url, service="shop") as asking:
+        async with DatabaseManager.open(url, service="shop", listeners=listeners) as first:
+            async with DatabaseManager.open(url, service="shop", listeners=listeners) as second:
+                await first.listen("a", heard.put_nowait)
+                await second.listen("a", last.put_nowait)
+                assert await asking.fetchval(count) == 1
+                await asking.fetchval("select pg_notify('a', '1')")
+                assert (await heard.get(), await last.get()) == ("1", "1")
+            await asking.fetchval("select pg_notify('a', '2')")
+            assert await heard.get() == "2"
+        await until(lambda: asking.fetchval(f"{count} having count(*) = 0"), lambda left: left == 0)

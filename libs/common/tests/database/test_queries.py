@@ -1,11 +1,12 @@
 """Statements and transactions on a real server."""
 
 import asyncio
+import math
 from datetime import timedelta
 
 import asyncpg
 import pytest
-from stylobate.database import DatabaseManager, Limits
+from stylobate.database import DatabaseManager, Limits, kept
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
 from stylobate.testing.until import until
@@ -216,3 +217,52 @@ async def test_times_as_text_have_the_form_that_stores_read_whatever_form_the_da
         async with queries.transaction() as first, queries.transaction() as connection:
             for one in (first, connection):
                 assert await one.fetchval("select timestamptz '2026-03-01 12:00:00.25+01'::text") == "2026-03-01 11:00:00.25+00"
+
+
+@pytest.fixture
+async def rested(database, monkeypatch):
+    """Give a manager with one connection, which is waited for as long as it takes."""
+    monkeypatch.setattr(kept, "_SOON_S", 3600.0)
+    await database.fetchval("select 1")
+    database._kept._counted_from = math.inf  # one second, however long it takes
+    return database
+
+
+async def test_at_rest_two_at_once_have_one_connection(rested):
+    """The second has that of the first as soon as it is given back: from a statement, or from a transaction."""
+    for _ in range(3):
+        assert len(set(await asyncio.gather(*(rested.fetchval("select pg_backend_pid()") for _ in range(2))))) == 1
+    async with rested.transaction():
+        waiting = asyncio.create_task(rested.fetchval("select 2"))
+        await asyncio.sleep(0)
+    assert await waiting == 2
+    assert rested._pool.get_size() == 1
+
+
+async def test_one_that_is_not_given_back_is_not_waited_for_twice(rested, monkeypatch):
+    """Who waited in vain opens another connection, and so do those after it, at once; so do they where many wait."""
+    monkeypatch.setattr(kept, "_SOON_S", 0.0)
+    async with rested.transaction() as connection:
+        mine = await connection.fetchval("select pg_backend_pid()")
+        other = await rested.fetchval("select pg_backend_pid()")
+        assert other != mine
+        monkeypatch.setattr(kept, "_SOON_S", 3600.0)
+        async with rested.transaction() as second:
+            assert await second.fetchval("select pg_backend_pid()") == other
+    rested._kept._waits = kept._CALM
+    await rested._pool.expire_connections()
+    await rested.let_go()
+    assert len(set(await asyncio.gather(*(rested.fetchval("select pg_backend_pid(), pg_sleep(0.01)") for _ in range(2))))) == 2
+
+
+async def test_who_is_cancelled_as_it_gets_a_connection_gives_it_on(rested):
+    """The next statement has it, and nothing counts as in use."""
+    async with rested.transaction() as connection:
+        pid = await connection.fetchval("select pg_backend_pid()")
+        waiting = asyncio.create_task(rested.fetchval("select pg_backend_pid()"))
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert waiting.cancelled()
+    assert await rested.fetchval("select pg_backend_pid()") == pid
+    assert rested._in_use == 0

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -23,7 +23,6 @@ from stylobate.launcher.commands.status import ask, complaints_of
 from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.embedded.mongodb import binary as mongod
 from stylobate.launcher.environment import MONGODB, VAULT, LocalServers
-from stylobate.launcher.fleet import Fleet
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError, addresses, console, warn
 from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
@@ -33,6 +32,9 @@ from stylobate.launcher.reload import Change, changes
 from stylobate.launcher.supervisor import Supervisor
 from stylobate.logs import Logs
 from stylobate.services import installed_services, key_holders
+
+if TYPE_CHECKING:
+    from stylobate.launcher.fleet import Fleet
 
 _IS_DETACHED = "--is-detached"
 """Tells the process in the background that its output is a file: what is for one person only does not belong there."""
@@ -208,7 +210,7 @@ class _Up:
         for line in unknown(os.environ):
             warn(line)
         self._project.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fleet = None if self._in_process else Fleet(self._layout, self._environment, self._project.logs)  # forks: no thread yet
+        fleet = None if self._in_process else self._fleet()  # forks: no thread yet
         self._logs = start_logs(told.settings, "platform", "platform", self._project.logs / "platform.log")
         generate_service_keys(self._project.identity, key_holders())
         try:
@@ -218,7 +220,12 @@ class _Up:
             self._logs.close()
         self._console.print("stopped")
 
-    async def _work(self, fleet: Fleet | None) -> None:
+    def _fleet(self) -> "Fleet":
+        from stylobate.launcher.fleet import Fleet  # noqa: PLC0415  and the HTTP client that it asks its processes with
+
+        return Fleet(self._layout, self._environment, self._project.logs)
+
+    async def _work(self, fleet: "Fleet | None") -> None:
         async with Supervisor.open(self._save) as supervisor:
             self._supervisor = supervisor
             if fleet is None:
@@ -250,7 +257,7 @@ class _Up:
         self._say(f"starting {', '.join(installed_services())} ({self._layout.mode})")
         asyncio.get_running_loop().call_later(_LONG_S, self._say_that_it_waits)
 
-    async def _restart(self, fleet: Fleet, asked: asyncio.Event) -> None:
+    async def _restart(self, fleet: "Fleet", asked: asyncio.Event) -> None:
         """Replace the processes, one after the other, each time it is asked for."""
         while await asked.wait():
             asked.clear()
@@ -258,7 +265,7 @@ class _Up:
             await fleet.restart()
             self._say("restarted")
 
-    async def _reload(self, fleet: Fleet, saved: "asyncio.Queue[Change]") -> None:
+    async def _reload(self, fleet: "Fleet", saved: "asyncio.Queue[Change]") -> None:
         """Replace all processes each time something was saved, and say what is wrong with it."""
         while change := await saved.get():
             self._say(f"{', '.join(change.paths)} changed; restarting")

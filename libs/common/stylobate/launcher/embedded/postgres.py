@@ -26,7 +26,11 @@ _OPTIONS = {
     "max_connections": "150",
     "max_wal_size": "256MB",
     "io_method": "sync",  # no worker processes of its own
+    "io_max_concurrency": "8",  # what io_method leaves of it are tables for each connection
     "max_worker_processes": "2",
+    "max_logical_replication_workers": "0",  # their launcher is a process
+    "max_pred_locks_per_transaction": "10",  # for `serializable`, which nobody asks for; the least there may be
+    "max_locks_per_transaction": "32",  # 5,000 in all
     "max_parallel_workers": "0",
     "autovacuum_max_workers": "1",
     "jit": "off",
