@@ -57,8 +57,16 @@ class KeptConnections:
             self._timer = asyncio.get_running_loop().call_later(_FOR_S, self._begin_giving)
         return True
 
-    async def soon(self) -> PoolConnectionProxy | None:
-        """Return one that somebody gives back in a moment; None: nobody did, or too many waited in this second."""
+    async def soon(self, *, others: bool) -> PoolConnectionProxy | None:
+        """Return one that somebody gives back in a moment; None: the pool is to be asked, for nobody did, or too often.
+
+        :param others: whether somebody has one.
+        """
+        if self._giving is not None and not self._giving.done():
+            await asyncio.wait([self._giving])  # the pool has them in a moment, and would open another until then
+            return None
+        if not others:
+            return None
         loop = asyncio.get_running_loop()
         if (now := loop.time()) - self._counted_from > 1.0:
             self._counted_from, self._waits = now, 0

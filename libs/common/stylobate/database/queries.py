@@ -101,7 +101,7 @@ class Queries:
         if (kept := self._kept.take()) is not None:
             return kept
         try:
-            if self._in_use > 1 and (given := await self._kept.soon()) is not None:
+            if (given := await self._kept.soon(others=self._in_use > 1)) is not None:
                 return given
             return await self._connected()
         except BaseException:
