@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from starlette.exceptions import HTTPException
@@ -49,6 +49,7 @@ from stylobate_gateway.routes import (
 )
 from stylobate_gateway.routes import state as objects
 from stylobate_gateway.routes.preconditions import NEVER
+from stylobate_gateway.routes.route import by_place
 from stylobate_gateway.state_reads import StateReads
 from stylobate_gateway.watches import StateWatches
 
@@ -108,13 +109,19 @@ class Api:
         ):
             router.routes += area.routes
         self._routes = [route for route in router.routes if isinstance(route, Route)]
+        self._plain = by_place(router.routes)
         self._inner = AsyncExitStackMiddleware(router)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         scope["app"] = self  # the router raises its refusals for who has one, instead of answering them in plain text
         try:
-            await self._inner(scope, receive, send)
+            if (route := self._plain.get((scope["method"], scope["path"]))) is None:
+                await self._inner(scope, receive, send)
+            else:
+                scope["route"] = route
+                answer = await route.answered(Request(scope, receive))
+                await answer(scope, receive, send)
         except (StylobateError, RequestValidationError, HTTPException) as error:
             refused = error if isinstance(error, StylobateError) else self._refusal_of(error, scope)
             await self.tell_nobody_first(refused, scope["stylobate"])

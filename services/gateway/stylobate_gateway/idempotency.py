@@ -81,14 +81,15 @@ async def answered(
 _Text = str | SkipJsonSchema[None]
 
 
-async def _exchange(
+async def changing(
     request: Request,
     idempotency_key: Annotated[_Text, Header(alias=NAME, description=DESCRIPTION, json_schema_extra=FORM)] = None,
 ) -> Exchange:
+    """Return the exchange of a route that changes something and takes a key."""
     del idempotency_key  # for the document: it may come in several lines
     exchange: Exchange = request.scope["stylobate"]
     return exchange
 
 
-Changing = Annotated[Exchange, Depends(_exchange)]
+Changing = Annotated[Exchange, Depends(changing)]
 """The exchange, in a route that changes something and takes a key."""

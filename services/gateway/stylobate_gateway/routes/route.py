@@ -1,11 +1,12 @@
 """How a route of the API is held to what it declares: who may ask, which query it knows, which bodies it takes."""
 
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute, Match
 from stylobate import strict_json
 from stylobate.errors import InvalidInputError, MalformedJsonError, UnauthenticatedError, UnsupportedMediaTypeError, Violation
 from stylobate.json_pointer import pointer
@@ -15,6 +16,7 @@ from stylobate_gateway.errors import ContentCodingUnsupportedError
 from stylobate_gateway.exchange import Exchange
 from stylobate_gateway.idempotency import has_key, key_of
 from stylobate_gateway.routes.filters import BEGINNING
+from stylobate_gateway.routes.plain import Handler, plain
 
 _JSON = ("application/json",)
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -28,9 +30,15 @@ class ApiRoute(APIRoute):
     only, each once.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    is_plain: bool
+    """Whether a body is all that it takes: such are found and answered by themselves, with :attr:`answered`."""
+    answered: Handler
+
+    def get_route_handler(self) -> Handler:
         """Return the handler."""
-        handle = super().get_route_handler()
+        short = plain(self)
+        handle = short or super().get_route_handler()
+        self.is_plain = short is not None
         described = self.openapi_extra or {}
         needs_token = "security" not in described
         body = described.get("requestBody", {})
@@ -61,12 +69,25 @@ class ApiRoute(APIRoute):
                 answer.headers["cache-control"] = "no-store"  # RFC 6749 §5.1
             return answer
 
+        self.answered = checked
         return checked
 
 
 def area(prefix: str, tag: str) -> APIRouter:
     """Return the router of an area of the API."""
     return APIRouter(prefix=prefix, tags=[tag], route_class=ApiRoute, generate_unique_id_function=lambda route: route.name)
+
+
+def by_place(routes: Sequence[BaseRoute]) -> dict[tuple[str, str], ApiRoute]:
+    """Return the plain routes by method and path, but for those that others stand before."""
+    found: dict[tuple[str, str], ApiRoute] = {}
+    for number, route in enumerate(routes):
+        if isinstance(route, ApiRoute) and route.is_plain:
+            for method in route.methods or ():
+                scope = {"type": "http", "method": method, "path": route.path}
+                if not any(other.matches(scope)[0] is Match.FULL for other in routes[:number]):
+                    found[method, route.path] = route
+    return found
 
 
 def refuse_nobody(request: Request) -> None:

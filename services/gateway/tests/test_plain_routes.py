@@ -1,0 +1,79 @@
+"""Routes that are answered without FastAPI's way of solving them: which these are, and that nobody can tell."""
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import grpc.aio
+import orjson
+import pytest
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from stylobate_gateway.idempotency import Changing
+from stylobate_gateway.routes import accounts, api_keys, passwords, profile
+from stylobate_gateway.routes.plain import Handler, plain
+from stylobate_gateway.routes.route import ApiRoute, area, by_place
+from stylobate_gateway.schemas.accounts import Refresh, User
+
+
+@pytest.fixture
+async def routes() -> Any:
+    """Return routes of the platform."""
+    async with grpc.aio.insecure_channel("localhost:1") as channel:
+        yield [route for part in (passwords, profile, accounts, api_keys) for route in part.routes(channel).routes]
+
+
+async def _refusal(handle: Handler, value: Any) -> list[tuple[Any, str]]:
+    async with AsyncExitStack() as stack:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json")],
+            "stylobate": None,
+            **{f"fastapi_{name}_astack": stack for name in ("middleware", "inner", "function")},
+        }
+        request = Request(scope)
+        request._body = b"" if value is None else orjson.dumps(value)
+        request._json = value
+        with pytest.raises(RequestValidationError) as refused:
+            await handle(request)
+    return [(one["loc"], one["msg"]) for one in refused.value.errors()]
+
+
+async def test_what_does_not_fit_is_refused_in_the_same_words(routes: list[ApiRoute]) -> None:
+    """Of every such route: no body, one of another kind, what is missing, what is of another kind, what is too much."""
+    found = by_place(routes)
+    assert {("POST", "/v1/auth/refresh"), ("POST", "/v1/auth/register"), ("POST", "/v1/api-keys")} <= found.keys()
+    assert ("POST", "/v1/auth/login") not in found  # it takes a header
+    for route in found.values():
+        short, solving = plain(route), APIRoute.get_route_handler(route)
+        assert short is not None
+        model = route.dependant.body_params[0].field_info.annotation
+        needed = [{}] if model.model_json_schema().get("required") else []
+        for value in (None, [], "text", 1, {"strange": 1}, {name: [] for name in model.model_fields}, *needed):
+            assert await _refusal(short, value) == await _refusal(solving, value)
+
+
+def test_only_what_takes_a_body_and_nothing_else(routes: list[ApiRoute]) -> None:
+    """And only where no other route is found before it."""
+    router: APIRouter = area("/v1", "accounts")
+
+    @router.post("/{any}")
+    async def first(any: str) -> None:  # noqa: A002
+        """Take every path."""
+
+    @router.post("/second")
+    async def second(body: Refresh, exchange: Changing) -> User:
+        """Take a body."""
+        raise NotImplementedError
+
+    @router.post("/other/third")
+    async def third(body: Refresh, exchange: Changing, page: int = 0) -> User:
+        """Take a query too."""
+        raise NotImplementedError
+
+    assert [route.is_plain for route in router.routes if isinstance(route, ApiRoute)] == [False, True, False]
+    assert by_place(router.routes) == {}
+    assert by_place(routes)["POST", "/v1/auth/refresh"].name == "refresh"
