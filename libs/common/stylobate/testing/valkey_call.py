@@ -1,6 +1,7 @@
 """One command to one Valkey, by a connection of its own: for what tests do to servers behind the platform's back."""
 
 import asyncio
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,18 @@ import hiredis
 from stylobate.testing.ports import HOST
 
 
-async def valkey_call(where: Path | int, *arguments: str | int | bytes, password: str = "") -> Any:
+async def valkey_call(
+    where: Path | int, *arguments: str | int | bytes, password: str = "", tls: ssl.SSLContext | None = None
+) -> Any:
     """Return the reply.
 
-    :param where: a socket, or a port on loopback.
+    :param where: a socket, or a port on loopback. :param tls: of a port that speaks it.
     :raises RuntimeError: the server refuses.
     """
-    opened = asyncio.open_connection(HOST, where) if isinstance(where, int) else asyncio.open_unix_connection(str(where))
-    reader, writer = await opened
+    if isinstance(where, int):
+        reader, writer = await asyncio.open_connection(HOST, where, ssl=tls)
+    else:
+        reader, writer = await asyncio.open_unix_connection(str(where))
     parser = hiredis.Reader()
     try:
         for command in (*([("AUTH", password)] if password else ()), arguments):
