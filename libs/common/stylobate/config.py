@@ -323,9 +323,10 @@ class Settings(BaseModel):
             extra = _extra(info)
             if not extra.get("secret") or values.get(name) or name in refused:
                 continue
-            is_answered = store is None or not store.problem  # else there may be one, and another must not be made up
-            if environment == Environment.DEVELOPMENT and extra.get("generate") and sources.generated is not None and is_answered:
-                path = sources.generated / f"{cls.service}_{name}"
+            path = None if sources.generated is None else sources.generated / f"{cls.service}_{name}"
+            is_made_up = environment == Environment.DEVELOPMENT and extra.get("generate") and path is not None
+            # while a store is away there may be one in it, and another must not be made up; one that is there was made up before
+            if path is not None and is_made_up and (store is None or not store.problem or path.is_file()):
                 values[name], origins[name] = _generated(path), f"generated {path}"
             elif extra.get("generate") and extra.get("required"):
                 places = [store.place(path, name) for path in cls._paths(name)] if store is not None else []

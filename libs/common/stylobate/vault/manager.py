@@ -104,9 +104,8 @@ class VaultManager:
         waits = backoff(initial=_SOON_S, maximum=_LONGEST_PAUSE_S)
         while goes_on():
             await self._pause(next(waits) if self._problem else self._until_due())
-            is_changed = False
             try:
-                is_changed = await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
             except VaultError as error:
                 self._problem = str(error)
                 self._away.note(problem=self._problem)
@@ -115,12 +114,13 @@ class VaultManager:
                     _log.info("vault_back", address=self.options.address)
                 self._problem, self._read_at = "", self._clock()
                 waits = backoff(initial=_SOON_S, maximum=_LONGEST_PAUSE_S)
-            if is_changed or self._untold:
+            # one path may be refused, and what stands at the others has changed
+            if self.secrets.has_changed() or (self._untold and not self._problem):
                 await self._tell()
 
-    def _look(self) -> bool:
+    def _look(self) -> None:
         self._client.keep_login()
-        return self.secrets.look()
+        self.secrets.look()
 
     async def _tell(self) -> None:
         """Tell everybody that values are other ones."""

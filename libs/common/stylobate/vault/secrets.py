@@ -33,6 +33,7 @@ class VaultSecrets:
         self._denied: dict[str, str] = {}
         self._gone: set[str] = set()
         self._down = ""
+        self._is_changed = False
 
     @property
     def options(self) -> VaultOptions:
@@ -105,14 +106,18 @@ class VaultSecrets:
         except VaultError as error:
             self._down = str(error)  # not asked again for each of the other paths
 
-    def look(self) -> bool:
-        """Read every path anew; return whether a value is new or another one. Raises VaultError, after having tried all paths."""
+    def has_changed(self) -> bool:
+        """Return whether a value is new, or another one, since this was asked last."""
+        is_changed, self._is_changed = self._is_changed, False
+        return is_changed
+
+    def look(self) -> None:
+        """Read every path anew. Raises VaultError, after having tried all paths where one is refused."""
         with self._lock:
-            is_changed = False
             refusal: VaultError | None = None
             for user in self.database_users.values():
                 try:
-                    is_changed |= user.look()
+                    self._is_changed |= user.look()
                 except VaultDeniedError as error:
                     refusal = error
                 except VaultError as error:
@@ -120,7 +125,7 @@ class VaultSecrets:
                     raise
             for path in sorted(self._wanted):
                 try:
-                    is_changed |= self._take(path, self._client.secret(path) or {})
+                    self._is_changed |= self._take(path, self._client.secret(path) or {})
                 except VaultDeniedError as error:
                     self._denied[path], refusal = str(error), error
                 except VaultError as error:
@@ -129,7 +134,6 @@ class VaultSecrets:
             self._down = ""
             if refusal is not None:
                 raise refusal
-            return is_changed
 
     def _take(self, path: str, fresh: dict[str, Any]) -> bool:
         self._denied.pop(path, None)

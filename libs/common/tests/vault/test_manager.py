@@ -57,6 +57,53 @@ async def test_what_was_not_taken_is_told_and_tried_again(vault) -> None:
     assert answers == []
 
 
+async def test_a_change_is_heard_though_another_path_is_refused(vault) -> None:
+    """A policy that leaves one path out holds up nothing else."""
+    vault.put("partly/auth", smtp_password="old")
+    manager = VaultManager(vault.options("partly", **_OFTEN))
+    manager.secrets.find("auth", "smtp_password")
+    manager.secrets.find("../../elsewhere", "x")
+    heard = []
+
+    async def hear() -> str:
+        heard.append(manager.secrets.find("auth", "smtp_password"))
+        return ""
+
+    manager.on_change(hear)
+    async with manager.open():
+        await until(manager.health, lambda health: "permission denied" in health.details)
+        vault.put("partly/auth", smtp_password="new")
+        await until(lambda: heard)
+    assert heard == ["new"]
+
+
+async def test_what_waits_is_not_tried_while_vault_is_sealed(vault) -> None:
+    """What the outage has to do with it nobody could tell from what is said then."""
+    vault.put("waits/auth", smtp_password="old")
+    manager = VaultManager(vault.options("waits", **_OFTEN))
+    manager.secrets.find("auth", "smtp_password")
+    heard = []
+
+    async def hear() -> str:
+        heard.append(manager.secrets.problem)
+        return "it is refused there"
+
+    manager.on_change(hear)
+    async with manager.open():
+        vault.put("waits/auth", smtp_password="new")
+        await until(lambda: heard)
+        vault.seal()
+        try:
+            await until(manager.health, lambda health: "is sealed" in health.details)
+            told, asked = len(heard), manager.age_s
+            await until(lambda: manager.age_s > asked + 1.5)  # two more tries
+            assert len(heard) == told
+        finally:
+            vault.unseal()
+        await until(lambda: len(heard) > told)
+    assert not any(heard)
+
+
 async def test_what_is_known_is_used_while_vault_is_sealed(vault) -> None:
     """Values stay, health says that they are old and why; once it is unsealed the next look makes it well."""
     vault.put("sealed/auth", smtp_password="kept")

@@ -137,6 +137,10 @@ def test_no_secret_is_made_up_while_vault_cannot_be_asked(sources) -> None:
     found.environ["STYLOBATE_SHOP_SIGNING_KEY"] = "of-the-environment"
     settings = ShopSettings.load(found)
     assert (settings.limit, settings.signing_key) == (5, "of-the-environment")
+    del found.environ["STYLOBATE_SHOP_SIGNING_KEY"]
+    found.generated.mkdir()
+    (found.generated / "shop_signing_key").write_text("made up before")
+    assert ShopSettings.load(found).signing_key == "made up before"
 
 
 @pytest.mark.parametrize(
