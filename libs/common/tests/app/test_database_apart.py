@@ -67,7 +67,7 @@ async def test_logins_of_further_databases_are_exchanged(
     monkeypatch.setattr(database_apart, "_WITHIN_S", 0.05)
     (tmp_path / "0001_create.sql").write_text("create table item (id int primary key);")
     spec = ServiceSpec("shop", ShopSettings, cast("Any", None), migrations=(MigrationSet("shop", tmp_path),))
-    shared, refused = SimpleNamespace(), list[bool]()
+    shared, refused = SimpleNamespace(listeners=None), list[bool]()
     shared.secret_refused = lambda: refused.append(True)
     app = AppManager(cast("Any", shared), spec, _settings(server, "first"), cast("Any", None))
 

@@ -1,6 +1,7 @@
 """What a service says of itself before and while it serves."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 from stylobate.app.manager import AppManager
@@ -14,7 +15,7 @@ from stylobate.testing.until import until
 
 def _app(build: Any, settings: Settings, *sets: MigrationSet) -> AppManager:
     spec = ServiceSpec(name="shop", settings=Settings, build=build, migrations=sets)
-    return AppManager(cast("Any", None), spec, settings, cast("Any", None))
+    return AppManager(cast("Any", SimpleNamespace(listeners=None)), spec, settings, cast("Any", None))
 
 
 async def test_a_service_that_is_behind_waits_unready_and_goes_on_once_somebody_migrated(databases: Databases, tmp_path: Any):
