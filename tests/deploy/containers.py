@@ -51,6 +51,13 @@ def layers(service: str) -> list[str]:
     return subprocess.run(shown, capture_output=True, text=True, check=True).stdout.split()
 
 
+def serves(service: str) -> str:
+    """Return what an image serves."""
+    shown = ["podman", "inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", image(service)]
+    environ = subprocess.run(shown, capture_output=True, text=True, check=True).stdout.splitlines()
+    return dict(line.split("=", 1) for line in environ if line)["STYLOBATE_SERVICES"]
+
+
 class Containers(Cluster):
     """A cluster whose services run in containers. The modules are those of the images."""
 

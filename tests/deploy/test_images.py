@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from stylobate.services import installed_services
 
-from tests.deploy.containers import Containers, absent, build, layers, remove
+from tests.deploy.containers import Containers, absent, build, layers, remove, serves
 from tests.deploy.production import servers
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800), pytest.mark.skipif(bool(absent()), reason=absent())]
@@ -51,7 +51,8 @@ def test_an_image_makes_the_first_administrator(cluster: Containers) -> None:
 
 @pytest.mark.usefixtures("cluster")
 def test_the_images_share_all_but_their_service() -> None:
-    """The system, the libraries and the modules are the same layers in all six: stored and pulled once."""
+    """The system, the libraries and the modules are the same layers in all six, stored and pulled once, and each has its own."""
+    assert [serves(name) for name in installed_services()] == [*installed_services()]
     every = {name: layers(name) for name in installed_services()}
     shared = set.intersection(*(set(digests) for digests in every.values()))
     own = {name: [digest for digest in digests if digest not in shared] for name, digests in every.items()}
