@@ -12,7 +12,8 @@ from stylobate.redis import RedisManager
 from stylobate.redis.slots import slot_of
 from stylobate.testing.until import until
 from stylobate.testing.valkey_cluster import ValkeyCluster
-from stylobate_ratelimit.store.redis_cluster import TAGS, RedisClusterLimitStore, lane_of
+from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore
+from stylobate_ratelimit.store.tagged_keys import TAGS, lane_of
 
 from .limits import charge, checks, gcra, window
 

@@ -11,7 +11,8 @@ from stylobate.testing.until import until
 from stylobate_ratelimit.model import Limit
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import Charge, RedisLimitStore
-from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore, lane_of
+from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore
+from stylobate_ratelimit.store.tagged_keys import SLOTS, lane_of
 
 from .limits import charge, checks, gcra, window
 
@@ -97,3 +98,24 @@ async def test_the_counts_of_a_subject_share_a_slot_and_subjects_are_spread(redi
     assert min(await valkey_cluster.all("DBSIZE")) >= 10
     await store.reset("default", levels[0], "who7")
     assert (await charge(store, checks(levels[0], "who7", costs=[0]))).remaining == [3]
+
+
+async def test_a_batch_is_one_script_for_each_master(redis_cluster, valkey_cluster):
+    """Checks behind all eight tags are three scripts; one whose subjects are at one master needs nothing given back."""
+    store = RedisClusterLimitStore(redis_cluster, PATIENCE)
+    tight, wide = gcra(1, HOUR, name="tight"), gcra(100, HOUR, name="wide")
+    await charge(store, checks((wide, tight), "first", "first"))
+
+    async def scripts() -> int:
+        said = [told.decode() for told in await valkey_cluster.all("INFO", "commandstats")]
+        return sum(int(one.partition("cmdstat_evalsha:calls=")[2].partition(",")[0] or 0) for one in said)
+
+    before = await scripts()
+    await charge(store, checks(wide, *[f"who{number}" for number in range(60)]))
+    assert await scripts() - before == 3
+    masters = redis_cluster.masters_of(SLOTS)
+    near = next(name for name in _elsewhere("first", 40) if masters[lane_of(name)] == masters[lane_of("first")])
+    before = await scripts()
+    assert (await charge(store, checks((wide, tight), near, "first"))).allowed == [False]
+    assert await scripts() - before == 1
+    assert (await charge(store, checks(wide, near, costs=[0]))).remaining == [100]

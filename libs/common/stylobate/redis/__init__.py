@@ -5,7 +5,7 @@ Faults of the server or the way to it become :class:`stylobate.errors.RedisUnava
 
 from stylobate.redis.manager import RedisManager, Subscription
 from stylobate.redis.script import Script
-from stylobate.redis.slots import spread_tags
+from stylobate.redis.slots import slot_of, spread_tags
 from stylobate.redis.subscription import RedisSubscription
 
-__all__ = ["RedisManager", "RedisSubscription", "Script", "Subscription", "spread_tags"]
+__all__ = ["RedisManager", "RedisSubscription", "Script", "Subscription", "slot_of", "spread_tags"]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from stylobate.errors import RedisUnavailableError
 from stylobate.redis.faults import RedirectedError, ScriptUnknownError, unavailable
 from stylobate.redis.link import Argument, Reply
 from stylobate.redis.pipeline import Pipeline
@@ -66,22 +67,54 @@ class Cluster(Topology):
     async def run_each(
         self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None = None
     ) -> list[Reply]:
-        """Run a script several times, each where its keys are. See :meth:`Pipeline.run_each`."""
-        nodes: dict[Pipeline, list[int]] = {}
-        for number, (keys, _) in enumerate(calls):
-            slot = slot_of(keys[0])
-            nodes.setdefault(self._owners[slot] or self._none(slot), []).append(number)
-        replies: list[Reply] = [None] * len(calls)
-        said = await asyncio.gather(
-            *(node.run_each(script, [calls[number] for number in own], within_s) for node, own in nodes.items())
-        )
-        for own, some in zip(nodes.values(), said, strict=True):
-            for number, reply in zip(own, some, strict=True):
-                replies[number] = reply
+        """Run a script several times, each where its keys are; a node that is away is an error as a value, of each call there."""
+        replies = await self._run_each(script, calls, within_s)
         for number, reply in enumerate(replies):
             if isinstance(reply, (RedirectedError, ScriptUnknownError)):
                 keys, arguments = calls[number]
-                replies[number] = await self.run(script, keys=tuple(keys), arguments=tuple(arguments), within_s=within_s)
+                try:
+                    replies[number] = await self.run(script, keys=tuple(keys), arguments=tuple(arguments), within_s=within_s)
+                except RedisUnavailableError as error:
+                    replies[number] = error
+        return replies
+
+    async def run_here(
+        self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None = None
+    ) -> list[Reply]:
+        """Do the same, and go nowhere else where a slot is on the move: the reply is RedirectedError then."""
+        replies = await self._run_each(script, calls, within_s)
+        for number, reply in enumerate(replies):
+            if isinstance(reply, ScriptUnknownError):
+                keys, arguments = calls[number]
+                node = self._owners[slot_of(keys[0])]
+                try:
+                    if node is not None:
+                        replies[number] = await node.run(script, keys=tuple(keys), arguments=tuple(arguments), within_s=within_s)
+                except (RedirectedError, RedisUnavailableError) as error:
+                    replies[number] = error
+            if isinstance(replies[number], RedirectedError):
+                self.look_soon()
+        return replies
+
+    async def _run_each(
+        self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None
+    ) -> list[Reply]:
+        nodes: dict[Pipeline | None, list[int]] = {}
+        for number, (keys, _) in enumerate(calls):
+            nodes.setdefault(self._owners[slot_of(keys[0])], []).append(number)
+        some = [(node, own) for node, own in nodes.items() if node is not None]
+        said = await asyncio.gather(
+            *(node.begin_each(script, [calls[number] for number in own], within_s) for node, own in some), return_exceptions=True
+        )
+        replies: list[Reply] = [None] * len(calls)
+        for (_, own), told in zip(some, said, strict=True):
+            if isinstance(told, BaseException) and not isinstance(told, RedisUnavailableError):
+                raise told
+            for at, number in enumerate(own):
+                replies[number] = told if isinstance(told, BaseException) else told[at]
+        for number in nodes.get(None, ()):
+            self.look_soon()
+            replies[number] = unavailable(f"slot {slot_of(calls[number][0][0])}: {self.cause}")
         return replies
 
     async def ping(self) -> None:

@@ -15,7 +15,7 @@ UNTRUSTED = "its certificate is not trusted"
 OTHER_PROTOCOL = "the other side does not speak the Redis protocol"
 OTHER_KIND = "its URL begins with"
 UNKNOWN_MASTER = "knows no master of that name"
-_ELSEWHERE = "non local key"
+ELSEWHERE = "non local key"
 """What a script is told whose key is being moved to another node while it runs."""
 _REFUSED = (
     *("WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR invalid password", "ERR Client sent AUTH", "DB index"),
@@ -61,7 +61,7 @@ def refusal(text: str) -> Exception:
     that importing the platform does.
     """
     word = text.partition(" ")[0]
-    if word in NOT_SERVING or _ELSEWHERE in text:
+    if word in NOT_SERVING or ELSEWHERE in text:
         return unavailable(text)
     if word in _REDIRECTIONS:
         return RedirectedError(text)

@@ -14,12 +14,13 @@ from stylobate.health import Health, Status
 from stylobate.redis.address import RedisAddress
 from stylobate.redis.cluster import Cluster
 from stylobate.redis.connecting import connect
-from stylobate.redis.faults import ScriptUnknownError, is_refusal
+from stylobate.redis.faults import ELSEWHERE, RedirectedError, ScriptUnknownError, is_refusal
 from stylobate.redis.link import Argument, Reply
 from stylobate.redis.pipeline import Pipeline
 from stylobate.redis.script import Script
 from stylobate.redis.sentinel_watch import Connected, SentinelWatch
 from stylobate.redis.sharded import ShardedSubscription
+from stylobate.redis.slots import Node
 from stylobate.redis.subscription import BY_NAME, BY_PATTERN, RedisSubscription
 
 Keys = Sequence[Argument]
@@ -126,6 +127,11 @@ class RedisManager:
         """
         return await self._pipeline.run(script, keys=tuple(keys), arguments=tuple(args), within_s=within_s)
 
+    def masters_of(self, slots: Sequence[int]) -> Sequence[Node | None]:
+        """Return the masters of slots of a Cluster, as far as they are known."""
+        cluster = self._pipeline
+        return [cluster.owner(slot) for slot in slots] if isinstance(cluster, Cluster) else [None] * len(slots)
+
     async def run_each(self, script: Script, calls: Sequence[tuple[Keys, Keys]], *, within_s: float | None = None) -> list[Reply]:
         """Run a script several times, at least once, with keys and arguments each. Costs less than each alone.
 
@@ -137,6 +143,25 @@ class RedisManager:
                 keys, arguments = calls[number]
                 replies[number] = await self.run(script, keys, arguments, within_s=within_s)
             elif isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def run_here(
+        self, script: Script, calls: Sequence[tuple[Keys, Keys]], *, within_s: float | None = None
+    ) -> list[Reply | None]:
+        """Do the same on a Cluster with scripts that take keys of several slots of one master, of which ``keys`` says only which.
+
+        :returns: None for one that did nothing, as slots are on the move; RedisUnavailableError of a master that is away.
+        """
+        if not isinstance(self._pipeline, Cluster):
+            raise TypeError("only a Cluster has several slots")
+        replies = await self._pipeline.run_here(script, calls, within_s)
+        for number, reply in enumerate(replies):
+            if isinstance(reply, RedirectedError) or (
+                isinstance(reply, RedisUnavailableError) and ELSEWHERE in reply.metadata["cause"]
+            ):
+                replies[number] = None
+            elif isinstance(reply, Exception) and not isinstance(reply, RedisUnavailableError):
                 raise reply
         return replies
 

@@ -1,7 +1,7 @@
 """The pipelined connection that all tasks of a process share, connected again and again when lost."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -160,17 +160,33 @@ class Pipeline:
 
         :raises RedisUnavailableError: nothing is known of any.
         """
-        link = self._link or await self._connected(within_s)
+        return await self._each(self._link or await self._connected(within_s), script, calls, within_s)
+
+    def begin_each(
+        self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None = None
+    ) -> Awaitable[list[Reply]]:
+        """Do the same; it has begun, and needs no task of its own, where the connection takes more."""
+        link = self._link
+        is_free = link is not None and link.pending < self._max_pending
+        return (
+            self._each(link, script, calls, within_s) if link is not None and is_free else self.run_each(script, calls, within_s)
+        )
+
+    def _each(
+        self,
+        link: Link,
+        script: Script,
+        calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]],
+        within_s: float | None,
+    ) -> "asyncio.Future[list[Reply]]":
         if link.pending >= self._max_pending:
             raise unavailable("too many commands wait")
         more = (link.run_id,) if script.hears_run_id else ()
         replies = link.send_all([("EVALSHA", script.sha, len(keys), *keys, *arguments, *more) for keys, arguments in calls])
-        timer = None if within_s is None else replies.get_loop().call_later(within_s, _give_up, replies, within_s)
-        try:
-            return await replies
-        finally:
-            if timer is not None:
-                timer.cancel()
+        if within_s is not None:
+            timer = replies.get_loop().call_later(within_s, _give_up, replies, within_s)
+            replies.add_done_callback(lambda _: timer.cancel())
+        return replies
 
     async def call_asking(self, *arguments: Argument, within_s: float | None = None) -> Reply:
         """Send a command for a slot that the server gets just now. Raises as :meth:`call` does."""

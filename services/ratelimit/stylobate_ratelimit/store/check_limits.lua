@@ -1,8 +1,10 @@
 -- Decides and charges one batch of rate-limit checks, in one step, on the server's own clock.
 --
 -- KEYS     the distinct keys of the batch, those of GCRA first. All carry one hash tag: a check is charged at all its levels or
---          at none, so in a cluster its keys must share a slot.
--- ARGV[1]  msgpack: {how many keys are GCRA keys, groups}; a group is {levels, costs or false, keys, refusals or false};
+--          at none. In a Cluster, where a batch counts behind several tags of one master, KEYS[1] only says which master, and the
+--          keys follow ARGV[1] as arguments.
+-- ARGV[1]  msgpack: {how many keys are GCRA keys, groups, tags or nothing}; a tag is {a key behind it that nobody writes, the
+--          numbers of its GCRA keys}, as a command takes keys of one slot; a group is {levels, costs or false, keys, refusals or false};
 --          a level is {is_gcra, limit, period, interval, tolerance, cost, is_shadow, ban after or 0, ban within}, times in whole
 --          microseconds; keys are for each level n indexes into KEYS; refusals too, none at a level that bans nobody.
 -- returns  for each group three values: msgpack with the rows of its checks, how many of them are refused, and 1 where one has
@@ -18,7 +20,8 @@ local LONGEST_MS = 4294967295
 local SOON_MS = 1000
 
 local request = cmsgpack.unpack(ARGV[1])
-local gcra_keys, groups = request[1], request[2]
+local gcra_keys, groups, tags = request[1], request[2], request[3]
+local keys = tags and {unpack(ARGV, 2)} or KEYS
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
@@ -30,8 +33,24 @@ local newest = {}
 local oldest = {}
 local periods = {}
 
-if gcra_keys > 0 then
-  local found = call('MGET', unpack(KEYS, 1, gcra_keys))
+if tags then
+  for t = 1, #tags do   -- a tag that is not here, or not wholly, ends the script before anything is written
+    local numbers, names = tags[t][2], {}
+    if #numbers == 0 then
+      call('EXISTS', tags[t][1])
+    else
+      for j = 1, #numbers do
+        names[j] = keys[numbers[j]]
+      end
+      local found = call('MGET', unpack(names))
+      for j = 1, #numbers do
+        local stored = found[j]
+        ahead[numbers[j]] = stored and max(stored - now, 0) or 0
+      end
+    end
+  end
+elseif gcra_keys > 0 then
+  local found = call('MGET', unpack(keys, 1, gcra_keys))
   for i = 1, gcra_keys do
     local stored = found[i]
     ahead[i] = stored and max(stored - now, 0) or 0
@@ -49,7 +68,7 @@ end
 -- Drops what has left the window and remembers the rest. A clock that was put back must not lock anybody out: times that
 -- lie ahead become now.
 local function load_window(i, period)
-  local key = KEYS[i]
+  local key = keys[i]
   local last = tonumber(call('LINDEX', key, -1))
   if last and last > now then
     local times = call('LRANGE', key, 0, -1)
@@ -83,7 +102,7 @@ local function leaves(i, over)
     return oldest[i]
   end
   if over <= count[i] - pending[i] then
-    return tonumber(call('LINDEX', KEYS[i], over - 1))
+    return tonumber(call('LINDEX', keys[i], over - 1))
   end
   return now
 end
@@ -148,7 +167,7 @@ for g = 1, #groups do
       if is_over[j] and level[7] and not refused then
         flags = flags + 4 ^ (j - 1)
       elseif is_over[j] and not level[7] and refusals and level[8] > 0 then
-        if refused_often(KEYS[refusals[j][check]], level[8], level[9]) then
+        if refused_often(keys[refusals[j][check]], level[8], level[9]) then
           flags = flags + 2 * 4 ^ (j - 1)
         end
       end
@@ -199,41 +218,57 @@ end
 -- Every write sets the expiry anew: until the limit is full again; where that is soon, for a second, all of them in one command.
 local soon = {}
 local function write_soon()
-  local keys = #soon / 2
-  if keys == 0 then
+  local many = #soon / 2
+  if many == 0 then
     return
   end
-  soon[2 * keys + 1], soon[2 * keys + 2] = 'PX', SOON_MS
-  local written = redis.pcall('MSETEX', keys, unpack(soon))
+  soon[2 * many + 1], soon[2 * many + 2] = 'PX', SOON_MS
+  local written = redis.pcall('MSETEX', many, unpack(soon))
   if type(written) == 'table' and written.err then   -- not known before Valkey 9.1 and Redis 8.4
-    for j = 1, 2 * keys, 2 do
+    for j = 1, 2 * many, 2 do
       call('SET', soon[j], soon[j + 1], 'PX', SOON_MS)
     end
   end
   soon = {}
 end
 
-for i in pairs(changed) do
+local function write(i)
   local us = ahead[i]
   if us > SOON_MS * 1000 then
-    call('SET', KEYS[i], text(now + us), 'PX', to_ms(us))
+    call('SET', keys[i], text(now + us), 'PX', to_ms(us))
   elseif us > 0 then
     local place = #soon
-    soon[place + 1], soon[place + 2] = KEYS[i], text(now + us)
+    soon[place + 1], soon[place + 2] = keys[i], text(now + us)
     if place >= 2000 then   -- a call takes 8,000 values at most
       write_soon()
     end
   end
 end
-write_soon()
+
+if tags then
+  for t = 1, #tags do
+    local numbers = tags[t][2]
+    for j = 1, #numbers do
+      if changed[numbers[j]] then
+        write(numbers[j])
+      end
+    end
+    write_soon()
+  end
+else
+  for i in pairs(changed) do
+    write(i)
+  end
+  write_soon()
+end
 for i, charges in pairs(pending) do
   if charges > 0 then
     local times, stamp = {}, text(now)
     for j = 1, charges do
       times[j] = stamp
     end
-    call('RPUSH', KEYS[i], unpack(times))
-    call('PEXPIRE', KEYS[i], to_ms(periods[i]))
+    call('RPUSH', keys[i], unpack(times))
+    call('PEXPIRE', keys[i], to_ms(periods[i]))
   end
 end
 answers[3 * #groups + 1] = now

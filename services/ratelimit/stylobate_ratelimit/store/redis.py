@@ -1,6 +1,6 @@
 """Counts in Redis or Valkey, shared by every process: one script call for a whole batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -22,10 +22,10 @@ class RedisLimitStore:
     def __init__(self, redis: RedisManager, timeout: timedelta = timedelta(milliseconds=500), *, tag: str = _TAG) -> None:
         """Keep the parts.
 
-        :param tag: what the keys' slot in a Cluster is told from.
+        :param tag: what the keys' slot in a Cluster is told from; empty: :class:`Keys` says it.
         """
         self._redis = redis
-        self._tag = f"{{{tag}}}"
+        self._tag = f"{{{tag}}}" if tag else ""
         self._timeout_s = timeout.total_seconds()
         self.script = Script.of("stylobate_ratelimit.store", "check_limits.lua")
         self._encode = msgspec.msgpack.Encoder().encode
@@ -43,7 +43,11 @@ class RedisLimitStore:
 
     def request(self, groups: Sequence[CheckGroup]) -> tuple[Sequence[str], Sequence[bytes]]:
         """Return keys and arguments of the script that charges them."""
-        keys = _Keys()
+        keys = Keys()
+        return keys.names, (self._encode(self.told(groups, keys)),)
+
+    def told(self, groups: Sequence[CheckGroup], keys: "Keys") -> tuple[int, Sequence[object]]:
+        """Return what the script is told of groups, but for the keys that are put there."""
         kept = [self._packed(group.levels) for group in groups]
         columns = [[keys.column(*place, group.subjects) for place in one.gcra] for one, group in zip(kept, groups, strict=True)]
         gcra_keys = len(keys.names)
@@ -53,7 +57,7 @@ class RedisLimitStore:
                 column.insert(place[1], keys.column(*place, group.subjects))
             refusals = [keys.column(*place, group.subjects) if place[0] else () for place in one.refusals]
             request.append((one.levels, group.costs or False, column, refusals or False))
-        return keys.names, (self._encode((gcra_keys, request)),)
+        return gcra_keys, request
 
     async def give_back(self, charges: Sequence["Charge"], charged_at: int) -> None:
         """Take charges of that moment back, as far as time has not done so. Raises RedisUnavailableError."""
@@ -131,7 +135,7 @@ class _Packed(NamedTuple):
     """Of the keys of refusals; with nothing before them at a level that bans nobody, none where none does."""
 
 
-class _Keys:
+class Keys:
     """The keys of a batch, each once."""
 
     def __init__(self) -> None:
@@ -149,8 +153,12 @@ class _Keys:
             new = dict.fromkeys([subject for subject in new if subject not in numbers])
         first = len(self.names) + 1
         numbers.update(zip(new, range(first, first + len(new)), strict=True))
-        self.names += [prefix + subject for subject in new]
+        self.add(prefix, new)
         return [numbers[subject] for subject in column]
+
+    def add(self, prefix: str, subjects: Iterable[str]) -> None:
+        """Add keys of subjects that are not there yet."""
+        self.names += [prefix + subject for subject in subjects]
 
 
 def _prefix(tag: str, tenant: str, limit: Limit) -> str:

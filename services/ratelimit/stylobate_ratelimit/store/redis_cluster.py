@@ -3,22 +3,23 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import NamedTuple
-from zlib import crc32
+from itertools import chain
+from typing import Any, NamedTuple
 
+import msgspec
 from stylobate.bounded_dict import BoundedDict
-from stylobate.clients.limit_rows import ALLOWED, FIXED, REFUSED
+from stylobate.clients.limit_rows import ALLOWED, FIXED, REFUSED, decode_rows
 from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
-from stylobate.redis import RedisManager, spread_tags
+from stylobate.redis import RedisManager, Script
 from stylobate.telemetry import counter
 
 from stylobate_ratelimit.group_outcome import GroupOutcome
 from stylobate_ratelimit.model import Algorithm, CheckGroup, LevelSet, Limit
 from stylobate_ratelimit.store.redis import Charge, RedisLimitStore, outcomes_of
+from stylobate_ratelimit.store.tagged_keys import SLOTS, TAGS, TaggedKeys, lane_of
 
-TAGS = spread_tags("limits", 8)
-"""Each counts in a slot of its own. Another number of them would begin every count anew."""
+_SEVERAL_SLOTS = "#!lua flags=allow-cross-slot-keys\n"
 _MOST_KEPT = 4096
 _Row = list[int]
 """See :mod:`stylobate.clients.limit_rows`."""
@@ -27,18 +28,16 @@ _not_given_back = counter("ratelimit_charges_not_given_back", "Charges of refuse
 
 
 class _Piece(NamedTuple):
-    """What of a group is counted behind one tag."""
+    """What of a group is counted at one place: behind the tags of one master, or behind one tag."""
 
     group: int
     levels: tuple[int, ...]
-    checks: list[int]
+    checks: Sequence[int]
 
 
 class _Answered(NamedTuple):
     """What was said of a piece."""
 
-    lane: int
-    """The number of its tag."""
     at: int
     """The moment of the charge, by that server's clock, in microseconds."""
     piece: _Piece
@@ -51,15 +50,17 @@ _Plan = Sequence[tuple[int, tuple[int, ...]]]
 class RedisClusterLimitStore:
     """LimitStore on a Cluster. A subject's counts all stand behind one tag, those of two subjects mostly behind two.
 
-    Of each level nobody gets more than its limit, as everywhere. What a check is charged behind one tag is one step. Behind
-    several it is charged at once, and given back where another tag refuses the check. Until that is done, some milliseconds,
-    another check may be refused that would have passed; nobody passes who would have been refused.
+    Of each level nobody gets more than its limit, as everywhere. What a check is charged at one master is one step: one script
+    for all tags that it has. At several it is charged at once, and given back where another one refuses the check. Until that is
+    done, some milliseconds, another check may be refused that would have passed; nobody passes who would have been refused.
     """
 
     def __init__(self, redis: RedisManager, timeout: timedelta = timedelta(milliseconds=500)) -> None:
         self._lanes = [RedisLimitStore(redis, timeout, tag=tag) for tag in TAGS]
         self._redis = redis
-        self._script = self._lanes[0].script
+        self._any = RedisLimitStore(redis, timeout, tag="")
+        self._script = Script(_SEVERAL_SLOTS + self._any.script.text, "check_limits.lua")
+        self._encode = msgspec.msgpack.Encoder().encode
         self._timeout_s = timeout.total_seconds()
         self._plans: BoundedDict[tuple[int, ...], _Plan] = BoundedDict(_MOST_KEPT)
         self._parts: BoundedDict[tuple[LevelSet, tuple[int, ...]], LevelSet] = BoundedDict(_MOST_KEPT)
@@ -84,23 +85,56 @@ class RedisClusterLimitStore:
                     found[number][check] = row
 
     async def _charge(self, groups: Sequence[CheckGroup]) -> tuple[list[list[_Row]], dict[tuple[int, int], list[Charge]]]:
-        """Charge behind all tags at once; return the rows of each group, and what was given back, by tag and moment."""
-        lanes = self._split(groups)
-        if not lanes:
-            return [[] for _ in groups], {}
-        parts = {lane: [self._part(groups[piece.group], piece) for piece in pieces] for lane, pieces in lanes.items()}
-        requests = [self._lanes[lane].request(part) for lane, part in parts.items()]
-        answers = await self._redis.run_each(self._script, requests, within_s=self._timeout_s)
+        """Charge at all places at once; return the rows of each group, and what was given back, by tag and moment."""
+        pieces = [_Piece(number, (*range(len(group.levels)),), range(len(group))) for number, group in enumerate(groups)]
         found: list[list[_Answered]] = [[] for _ in groups]
-        for (lane, part), answer in zip(parts.items(), answers, strict=True):
-            outcomes, at = outcomes_of(part, answer)
-            for piece, outcome in zip(lanes[lane], outcomes, strict=True):
-                found[piece.group].append(_Answered(lane, at, piece, outcome))
+        if left := await self._ask(groups, pieces, found):
+            await self._ask_by_tag(groups, left, found)
         back: dict[tuple[int, int], list[Charge]] = {}
         merged = [_merged(group, told, back) for group, told in zip(groups, found, strict=True)]
         if back:
             await asyncio.gather(*(self._give_back(lane, charges, at) for (lane, at), charges in back.items()))
         return merged, back
+
+    async def _ask(self, groups: Sequence[CheckGroup], pieces: Sequence[_Piece], found: list[list[_Answered]]) -> list[_Piece]:
+        """Charge pieces, and put what was said of them into ``found``, by group.
+
+        :returns: those of which nothing was charged, as the slot of a tag is on the move.
+        """
+        split = [*self._split(groups, pieces, self._places()).values()]
+        if not split:
+            return []
+        parts = [[self._part(groups[piece.group], piece) for piece in some] for some in split]
+        answers = await self._redis.run_here(self._script, [*map(self._request, parts)], within_s=self._timeout_s)
+        left: list[_Piece] = []
+        for some, part, answer in zip(split, parts, answers, strict=True):
+            if answer is None:
+                left += some
+            elif isinstance(answer, RedisUnavailableError):
+                raise answer
+            else:
+                _note(some, part, answer, found)
+        return left
+
+    async def _ask_by_tag(self, groups: Sequence[CheckGroup], pieces: Sequence[_Piece], found: list[list[_Answered]]) -> None:
+        """Do the same with a script for each tag, which goes where the nodes say."""
+        split = self._split(groups, pieces, range(len(TAGS)))
+        parts = {lane: [self._part(groups[piece.group], piece) for piece in some] for lane, some in split.items()}
+        requests = [self._lanes[lane].request(part) for lane, part in parts.items()]
+        answers = await self._redis.run_each(self._any.script, requests, within_s=self._timeout_s)
+        for (lane, part), answer in zip(parts.items(), answers, strict=True):
+            _note(split[lane], part, answer, found)
+
+    def _places(self) -> Sequence[int]:
+        """Return for each tag the first of those whose master is the same."""
+        masters = self._redis.masters_of(SLOTS)
+        return [masters.index(master) for master in masters]
+
+    def _request(self, part: Sequence[CheckGroup]) -> tuple[Sequence[str], Sequence[str | bytes]]:
+        keys = TaggedKeys()
+        gcra_keys, told = self._any.told(part, keys)
+        tags = keys.tags(gcra_keys)
+        return (tags[0][0],), (self._encode((gcra_keys, told, tags)), *keys.names)
 
     async def quiet(self, tenant: str, name: str, subject: str, lasts: timedelta) -> None:
         await self._lanes[lane_of(subject)].quiet(tenant, name, subject, lasts)
@@ -114,26 +148,28 @@ class RedisClusterLimitStore:
     async def ready(self) -> None:
         await asyncio.gather(*(lane.ready() for lane in self._lanes))
 
-    def _split(self, groups: Sequence[CheckGroup]) -> dict[int, list[_Piece]]:
-        """Return what stands behind each tag, in the order of the checks."""
-        lanes: dict[int, dict[tuple[int, tuple[int, ...]], _Piece]] = {}
-        for number, group in enumerate(groups):
+    def _split(self, groups: Sequence[CheckGroup], pieces: Sequence[_Piece], places: Sequence[int]) -> dict[int, list[_Piece]]:
+        """Return what of the pieces stands at each place, in the order of the checks."""
+        found: dict[int, dict[tuple[int, tuple[int, ...]], list[int]]] = {}
+        for number, levels, checks in pieces:
+            group = groups[number]
             width = len(group.levels)
-            places = tuple(map(lane_of, group.subjects))
-            for check in range(len(group)):
-                for lane, levels in self._plan(places[check * width : (check + 1) * width]):
-                    pieces = lanes.setdefault(lane, {})
-                    piece = pieces.get((number, levels))
-                    if piece is None:
-                        piece = pieces[number, levels] = _Piece(number, levels, [])
-                    piece.checks.append(check)
-        return {lane: list(pieces.values()) for lane, pieces in lanes.items()}
+            there = [places[lane_of(subject)] for subject in group.subjects]
+            alike: dict[tuple[int, ...], list[int]] = {}
+            for check in checks:
+                first = check * width
+                alike.setdefault(tuple([there[first + level] for level in levels]), []).append(check)
+            for where, some in alike.items():
+                for place, own in self._plan(where):
+                    kept = tuple([levels[at] for at in own])
+                    found.setdefault(place, {}).setdefault((number, kept), []).extend(some)
+        return {place: [_Piece(*key, sorted(checks)) for key, checks in some.items()] for place, some in found.items()}
 
     def _plan(self, places: tuple[int, ...]) -> "_Plan":
-        """Return which levels stand behind which tag, where each level's is this one."""
+        """Return which levels stand at which place, where each level's is this one."""
         plan = self._plans.get(places)
         if plan is None:
-            plan = [(lane, tuple(at for at, place in enumerate(places) if place == lane)) for lane in dict.fromkeys(places)]
+            plan = [(one, tuple(at for at, place in enumerate(places) if place == one)) for one in dict.fromkeys(places)]
             self._plans.put(places, plan)
         return plan
 
@@ -159,10 +195,16 @@ class RedisClusterLimitStore:
             _log.debug("charges_not_given_back", charges=len(charges), error=str(error))
 
 
-class _Told(NamedTuple):
-    """What was said of a check behind one tag."""
+def _note(pieces: Sequence[_Piece], part: Sequence[CheckGroup], answer: Sequence[Any], found: list[list[_Answered]]) -> None:
+    """Put what a script said of pieces to the groups that they are of."""
+    outcomes, at = outcomes_of(part, answer)
+    for piece, outcome in zip(pieces, outcomes, strict=True):
+        found[piece.group].append(_Answered(at, piece, outcome))
 
-    lane: int
+
+class _Told(NamedTuple):
+    """What was said of a check at one place."""
+
     at: int
     levels: tuple[int, ...]
     """Of the check, those that stand there."""
@@ -191,28 +233,32 @@ def _merged(group: CheckGroup, answered: Sequence[_Answered], back: dict[tuple[i
     if all(not one.outcome.refused and not one.outcome.is_flagged for one in answered):
         return _all_allowed(group, answered)
     told: list[list[_Told]] = [[] for _ in range(len(group))]
-    for lane, at, piece, outcome in answered:
+    for at, piece, outcome in answered:
         for row, check in zip(outcome.split(), piece.checks, strict=True):
-            told[check].append(_Told(lane, at, piece.levels, row))
+            told[check].append(_Told(at, piece.levels, row))
     return [some[0].row if len(some) == 1 else _together(group, check, some, back) for check, some in enumerate(told)]
 
 
 def _all_allowed(group: CheckGroup, answered: Sequence[_Answered]) -> list[_Row]:
     """Do it where no check is refused, as with most batches."""
-    width = len(group.levels)
-    rows: list[_Row] = [[ALLOWED, 0, 0, 0, 0, 0, *([0] * 2 * width)] for _ in range(len(group))]
+    width, count = len(group.levels), len(group)
+    left, full = [[0] * count for _ in range(width)], [[0] * count for _ in range(width)]
     for one in answered:
-        alone = len(one.piece.levels) == 1
-        for told, check in zip(one.outcome.split(), one.piece.checks, strict=True):
-            row = rows[check]
-            for at, level in enumerate(one.piece.levels):
-                start, place = 2 if alone else FIXED + 2 * at, FIXED + 2 * level
-                row[place], row[place + 1] = told[start], told[start + 1]
-    strict = [FIXED + 2 * level for level, limit in enumerate(group.levels.limits) if not limit.is_shadow] or [FIXED]
-    for row in rows:
-        place = min(strict, key=row.__getitem__)
-        row[1:4] = (place - FIXED) // 2, row[place], row[place + 1]
-    return rows if width > 1 else [row[:FIXED] for row in rows]
+        levels, numbers = one.piece.levels, decode_rows(one.outcome.rows)
+        size = len(numbers) // one.outcome.count
+        for at, level in enumerate(levels):
+            start, lefts, fulls = FIXED + 2 * at if len(levels) > 1 else 2, left[level], full[level]
+            for check, some, until in zip(one.piece.checks, numbers[start::size], numbers[start + 1 :: size], strict=True):
+                lefts[check], fulls[check] = some, until
+    strict = [level for level, limit in enumerate(group.levels.limits) if not limit.is_shadow] or [0]
+    rows: list[_Row] = []
+    for some_left, some_full in zip(zip(*left, strict=True), zip(*full, strict=True), strict=True):
+        tight = min(strict, key=some_left.__getitem__)
+        row = [ALLOWED, tight, some_left[tight], some_full[tight], 0, 0]
+        if width > 1:
+            row += chain.from_iterable(zip(some_left, some_full, strict=True))
+        rows.append(row)
+    return rows
 
 
 def _contested(group: CheckGroup, rows: Sequence[_Row], given: set[tuple[str, str, str]]) -> set[int]:
@@ -237,8 +283,9 @@ def _together(group: CheckGroup, check: int, told: Sequence[_Told], back: dict[t
             limit = levels.limits[level]
             units = (group.costs[check] if group.costs else 1) * limit.cost if refused and is_charged else 0
             if units:
-                charge = Charge(levels.tenants[level], limit, group.subjects[check * width + level], units, full_ms)
-                back.setdefault((one.lane, one.at), []).append(charge)
+                subject = group.subjects[check * width + level]
+                charge = Charge(levels.tenants[level], limit, subject, units, full_ms)
+                back.setdefault((lane_of(subject), one.at), []).append(charge)
             taken_ms = units * limit.interval_us // 1000 if limit.algorithm is Algorithm.GCRA else 0
             standings[2 * level : 2 * level + 2] = left + units, max(0, full_ms - taken_ms)
         for at, level in enumerate(one.levels if one.flags else ()):
@@ -251,8 +298,3 @@ def _together(group: CheckGroup, check: int, told: Sequence[_Told], back: dict[t
     strict = [level for level, limit in enumerate(levels.limits) if not limit.is_shadow] or [0]
     tight = min(strict, key=lambda level: standings[2 * level])
     return [ALLOWED, tight, standings[2 * tight], standings[2 * tight + 1], 0, flags, *standings]
-
-
-def lane_of(subject: str) -> int:
-    """Return the number of the tag that a subject is counted behind."""
-    return crc32(subject.encode()) % len(TAGS)
