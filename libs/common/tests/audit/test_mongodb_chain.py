@@ -27,8 +27,8 @@ async def _copied(database: MongoManager) -> None:
 
 async def _swapped(database: MongoManager) -> None:
     one, other = [await database.find_one(RECORDS, {"action": action}) or {} for action in ("a0.0", "a2.0")]
-    for row, seq in ((one, other["seq"]), (other, one["seq"])):
-        await database.update_one(RECORDS, {"_id": row["_id"]}, {"$set": {"seq": seq}})
+    for row, block in ((one, other["block"]), (other, one["block"])):
+        await database.update_one(RECORDS, {"_id": row["_id"]}, {"$set": {"block": block}})
 
 
 TAMPERING: list[tuple[Tampering, dict[int, str]]] = [
@@ -122,7 +122,7 @@ async def test_retention_deletes_whole_blocks_and_the_rest_verifies(mongo_for: M
     await write(database, *(f"old{at}" for at in range(13)), age=2 * year)
     await write(database, *(f"new{at}" for at in range(10)))
     await seal(database)
-    saved = await database.find_one(RECORDS, {"seq": 3})
+    saved = await database.find_one(RECORDS, {"action": "old3"})
     assert saved is not None
     assert await chain.delete(year, 30) == 10, "the second block holds newer ones too"
     assert await chain.delete(year, 30) == 0
@@ -132,3 +132,17 @@ async def test_retention_deletes_whole_blocks_and_the_rest_verifies(mongo_for: M
     assert [record.detail["records"] for record in records.records] == [10]
     await database.insert(RECORDS, [saved])
     assert await found(database) == {1: "1 records stand where retention took all away"}
+
+
+async def test_what_is_changed_before_it_is_sealed_is_found(mongo_for: MongoFor) -> None:
+    """A record is sealed as it was written, also one that came without its digest."""
+    database = await mongo_for("test", AUDIT)
+    await write(database, "kept", "changed")
+    await write(database, "bare")
+    await database.update_one(RECORDS, {"action": "changed"}, {"$set": {"actor": "eve"}})
+    await database.update_one(RECORDS, {"action": "bare"}, {"$unset": {"digest": ""}})
+    await seal(database)
+    assert set(await found(database)) == {1}
+    await database.update_one(RECORDS, {"action": "changed"}, {"$set": {"actor": "ada"}})
+    assert await found(database) == {}
+    assert [row for row in await database.find(RECORDS, {}) if "digest" in row] == []

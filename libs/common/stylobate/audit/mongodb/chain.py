@@ -1,30 +1,27 @@
-"""The chain in MongoDB. A record gets its number when it is sealed, so that no writer shares a counter with the others.
+"""The chain in MongoDB. A record gets the number of its block when that is sealed, so no writer shares a counter with the others.
 
-Whatever is written while a block is sealed has no number yet and comes into a later one: nothing has to be waited for.
+Whatever is written while a block is sealed has none yet and comes into a later one: nothing has to be waited for. In a block the
+records stand in the order of their ids. A block is sealed over the digests that the records were written with, which go then;
+it is verified over what the records say.
 """
 
 import hashlib
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import takewhile
-from operator import itemgetter
 from typing import Any
 
-import orjson
 from bson.int64 import Int64
 
 from stylobate.audit.chain import Block, Mark, Sealed, Stretch, block_hash
-from stylobate.audit.mongodb.store import RECORDS, MongoAuditStore
+from stylobate.audit.mongodb.store import RECORDS, MongoAuditStore, said
 from stylobate.audit.record import AuditRecord
 from stylobate.database.mongodb import Document, MongoManager, MongoTransaction, from_micros, micros
 
 BLOCKS = "audit_block"
-_UNSEALED = {"seq": 0}
+_UNSEALED = {"block": 0}
+_NEXT = [("block", 1), ("_id", 1)]
 _MOST_COUNTED = 100_000
-_HASHED = itemgetter(
-    "seq", "_id", "time", "tenant", "actor", "via", "action", "target", "outcome", "reason", "request_id", "detail"
-)
-"""What a record's hash is made of, in this order."""
 
 
 class MongoAuditChain:
@@ -47,21 +44,19 @@ class MongoAuditChain:
 
     async def _seal(self, transaction: MongoTransaction, most: int) -> Block | None:
         head = await _head(transaction)
-        rows = await transaction.find(RECORDS, _UNSEALED, sort=[("seq", 1), ("_id", 1)], limit=most)
+        rows = await transaction.find(RECORDS, _UNSEALED, {"time": 1, "digest": 1}, sort=_NEXT, limit=most)
+        if not all("digest" in row for row in rows):  # written by nobody that this release knows
+            rows = await transaction.find(RECORDS, _UNSEALED, sort=_NEXT, limit=most)
         if not rows:
             return None
-        number, seq = (head.number + 1, head.last_seq) if head else (1, 0)
-        for at, row in enumerate(rows, seq + 1):
-            row["seq"] = Int64(at)
-        found = _sealed(rows, rows[-1]["seq"], rows[-1]["_id"])
+        number = head.number + 1 if head else 1
+        found = _sealed(rows, number, [row.get("digest") or _digest(row) for row in rows])
         made = block_hash(self._service, number, head.hash if head else b"", found)
-        # the same ones, for it is the same moment; one statement, since a thousand would cost more than all else here
-        place = {"$indexOfArray": [[row["_id"] for row in rows], "$_id"]}
-        numbering = [{"$set": {"seq": {"$add": [rows[0]["seq"], place]}}}]
-        await transaction.update_many(RECORDS, {**_UNSEALED, "_id": {"$lte": rows[-1]["_id"]}}, numbering)
+        # the same ones, for it is the same moment
+        numbered = {"$set": {"block": Int64(number)}, "$unset": {"digest": ""}}
+        await transaction.update_many(RECORDS, {**_UNSEALED, "_id": {"$lte": found.last_id}}, numbered)
         block: Document = {
             "_id": Int64(number),
-            "last_seq": Int64(found.last_seq),
             "last_id": found.last_id,
             "count": Int64(found.count),
             "first_time": Int64(micros(found.first_time)),
@@ -91,7 +86,7 @@ class MongoAuditChain:
             if not old:
                 return 0
             last = _block(old[-1])
-            count = await transaction.delete(RECORDS, {"seq": {"$gt": 0, "$lte": last.last_seq}})
+            count = await transaction.delete(RECORDS, {"block": {"$gt": 0, "$lte": last.number}})
             await transaction.delete(BLOCKS, {"_id": {"$lt": last.number}})
             await transaction.update_one(BLOCKS, {"_id": last.number}, {"$set": {"is_deleted": True}})
             detail = {"block": last.number, "hash": last.hash.hex(), "until": last.last_time.isoformat(), "records": count}
@@ -113,37 +108,31 @@ async def _stretch(transaction: MongoTransaction, after: int, blocks: int) -> St
     before = kept.pop(0) if kept and (kept[0].number == after or kept[0].is_deleted) else None
     stray = 0
     if before is not None and before.is_deleted:
-        gone = {"seq": {"$gt": 0, "$lte": before.last_seq}}
+        gone = {"block": {"$gt": 0, "$lte": before.number}}
         stray = await transaction.count(RECORDS, gone, limit=_MOST_COUNTED)
     del kept[blocks:]
     found: list[Sealed | None] = []
-    start = before
     for block in kept:
-        first, last = _end(start), _end(block)
-        place = {"seq": {"$gte": max(1, first[0]), "$lte": last[0]}}
-        rows = await transaction.find(RECORDS, place, sort=[("seq", 1), ("_id", 1)])
-        rows = [row for row in rows if first < (row["seq"], row["_id"]) <= last]
-        found.append(_sealed(rows, block.last_seq, block.last_id) if rows else None)
-        start = block
-    behind = {"$or": [_UNSEALED, {"seq": {"$gt": _end(head)[0]}}]}
+        theirs = {"block": {"$gt": block.number - 1, "$lte": block.number}}
+        rows = await transaction.find(RECORDS, theirs, sort=[("_id", 1)])
+        found.append(_sealed(rows, block.number, [*map(_digest, rows)]) if rows else None)
+    behind = {"$or": [_UNSEALED, {"block": {"$gt": head.number if head else 0}}]}
     return Stretch(before, kept, found, stray, head, await transaction.count(RECORDS, behind, limit=_MOST_COUNTED))
 
 
-def _end(block: Block | None) -> tuple[int, str]:
-    """Return the place of a block's last record; None: that before all records."""
-    return (block.last_seq, block.last_id) if block else (0, "")
+def _digest(row: Document) -> bytes:
+    return hashlib.sha256(said(row)).digest()
 
 
-def _sealed(rows: Sequence[Document], last_seq: int, last_id: str) -> Sealed:
+def _sealed(rows: Sequence[Document], number: int, digests: Sequence[bytes]) -> Sealed:
     times = [row["time"] for row in rows]
-    digests = b"".join(hashlib.sha256(orjson.dumps(_HASHED(row))).digest() for row in rows)
-    return Sealed(int(last_seq), last_id, len(rows), from_micros(min(times)), from_micros(max(times)), digests)
+    return Sealed(number, rows[-1]["_id"], len(rows), from_micros(min(times)), from_micros(max(times)), b"".join(digests))
 
 
 def _block(row: Any) -> Block:
     return Block(
         int(row["_id"]),
-        int(row["last_seq"]),
+        int(row["_id"]),
         row["last_id"],
         int(row["count"]),
         from_micros(row["first_time"]),
