@@ -10,6 +10,7 @@ from stylobate.database.mongodb import DuplicateError, MongoManager
 from stylobate.errors import DatabaseUnavailableError, ValueRefusedError
 from stylobate.testing.fixtures import MongoFor
 from stylobate.testing.mongodb import MongoDatabases
+from stylobate.testing.until import until
 
 
 @pytest.fixture
@@ -156,3 +157,52 @@ async def test_databases_of_tests_are_used_again_empty(mongo_databases: MongoDat
         await database.insert("account", [{"_id": "a"}])
     async with mongo_databases.fresh("bank") as again, MongoManager.open(again, service="bank") as database:
         assert await database.find("account", {}) == []
+
+
+async def test_a_command_takes_no_task_of_its_own(database: MongoManager) -> None:
+    """Whoever asks writes and reads in its own task: the driver, left alone, begins three for each command."""
+    loop, begun = asyncio.get_running_loop(), list[str]()
+
+    def made(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> "asyncio.Task[Any]":
+        task = asyncio.Task(coroutine, loop=loop, **options)
+        begun.append(coroutine.__qualname__)
+        return task
+
+    await database.find_one("account", {"_id": "a"})
+    loop.set_task_factory(made)
+    try:
+        async with database.transaction() as transaction:
+            await transaction.update_one("account", {"_id": "a"}, {"$inc": {"balance": 1}})
+        await database.find("account", {})
+    finally:
+        loop.set_task_factory(None)
+    assert begun == []
+
+
+async def test_a_connection_that_is_given_up_says_so_to_who_waits(database: MongoManager) -> None:
+    """The driver gives up what is under way to a server that it cannot reach any more: who waits is told, and the next works."""
+    waiting = asyncio.create_task(database.command({"find": "account", "filter": {"$where": "sleep(1000) || true"}}))
+    (server,) = database._client._topology._servers.values()
+    await until(lambda: server.pool.active_contexts)
+    for context in [*server.pool.active_contexts]:
+        context.cancel()
+    with pytest.raises(DatabaseUnavailableError):
+        await waiting
+    assert await database.count("account", {}) == 3
+
+
+async def test_many_writes_of_a_transaction_go_in_portions(database: MongoManager) -> None:
+    """Writes that are too large for one message go in several; one that fails ends the transaction with the error of its kind."""
+    text = "x" * 3_000_000
+    things = [{"_id": number, "text": text} for number in range(7)]
+    async with database.transaction() as transaction:
+        assert await transaction.write_each("thing", "insert", things, [len(text)] * 7) == 7
+    changes = [{"q": {"_id": number}, "u": {"$set": {"is": number}}, "upsert": number > 6} for number in (0, 5, 9)]
+    async with database.transaction() as transaction:
+        assert await transaction.write_each("thing", "update", changes, [100] * 3) == 3
+        assert await transaction.write_each("thing", "update", [], []) == 0
+    assert sorted(one["is"] for one in await database.find("thing", {"is": {"$gte": 0}})) == [0, 5, 9]
+    with pytest.raises(DuplicateError):
+        async with database.transaction() as transaction:
+            await transaction.write_each("thing", "insert", [{"_id": 20}, {"_id": 0}], [100] * 2)
+    assert await database.find_one("thing", {"_id": 20}) is None

@@ -24,6 +24,7 @@ from stylobate.database.faults import RETRY_AFTER
 from stylobate.database.manager import Limits
 from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.faults import FAULTS, ClashError, fault_of, unavailable
+from stylobate.database.mongodb.lean_pool import LeanPool
 from stylobate.database.mongodb.leftovers import Leftovers
 from stylobate.database.mongodb.refusal import check_greeting, is_about_rights, look, may_not, refusals
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
@@ -282,6 +283,7 @@ def client_of(
                 retryWrites=True,
                 retryReads=True,
                 timeoutMS=None if within is None else round(within.total_seconds() * 1000),
+                _pool_class=LeanPool,
             )
     except (PyMongoError, ValueError, OSError, Warning) as error:
         raise ConfigError([f"{setting}: database {hosts(url)}: {error}"]) from error

@@ -16,6 +16,8 @@ Update = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 """Operators (``{"$set": …}``), or a pipeline, in which ``$$NOW`` is the server's clock."""
 Sort = Sequence[tuple[str, int]]
 Collection = AsyncCollection[Document]
+_BATCH = 10_000
+"""Documents in a message; the server's own choice are 101 in the first one."""
 Do = Callable[[Collection, AsyncClientSession | None], Awaitable[R]]
 
 
@@ -62,15 +64,19 @@ class Statements:
         limit: int = 0,
         hint: str | None = None,
         newest: bool = False,
+        of_one_moment: bool = False,
     ) -> list[Document]:
         """Return the documents that fit.
 
         :param limit: at most; 0: all. :param newest: also what no majority has yet; not in a transaction.
+        :param of_one_moment: as in a transaction, which is so anyway: else some may be read later than others.
         """
 
         async def do(on: Collection, session: AsyncClientSession | None) -> list[Document]:
-            on = on.with_options(read_concern=ReadConcern("local")) if newest else on
-            return await on.find(filter, projection, sort=sort, limit=limit, hint=hint, session=session).to_list()
+            if newest or (of_one_moment and session is None):
+                on = on.with_options(read_concern=ReadConcern("local" if newest else "snapshot"))
+            found = on.find(filter, projection, sort=sort, limit=limit, batch_size=limit or _BATCH, hint=hint, session=session)
+            return await found.to_list()
 
         return await self._do(collection, do, is_read=True)
 

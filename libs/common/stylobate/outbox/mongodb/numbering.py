@@ -5,15 +5,18 @@ before committed, so whoever sees a version sees those before it: they are in th
 there is no order to keep, so no counter is needed that all writers share.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import repeat
+from operator import itemgetter
 from time import monotonic
 from typing import Any
 
 from bson.int64 import Int64
-from pymongo import UpdateOne
 
 from stylobate.database.mongodb import Document, MongoManager, MongoTransaction, from_micros
+from stylobate.database.mongodb.faults import unavailable
 from stylobate.outbox.event import Event, LoggedEvent
 from stylobate.outbox.mongodb.outbox import EVENTS
 from stylobate.outbox.port import BATCH
@@ -21,6 +24,7 @@ from stylobate.outbox.port import BATCH
 HEAD, EPOCHS = "outbox_head", "outbox_epoch"
 THE_HEAD = {"_id": "head"}
 _ORIGIN_EVERY_S = 5.0
+_UPDATE_BYTES = 200
 
 
 def logged_event(row: Mapping[str, Any]) -> LoggedEvent:
@@ -57,24 +61,11 @@ class MongoNumbering:
     async def number(self, token: int) -> list[LoggedEvent] | None:
         if await self._has_moved(token):
             return None
-        if not await self._database.find_one(EVENTS, {"waiting": True}, {"_id": 1}, hint="outbox_event_waiting"):
-            return []
-        return await self._database.transact(lambda transaction: self._number(transaction, token))
-
-    async def _number(self, transaction: MongoTransaction, token: int) -> list[LoggedEvent]:
-        head = await transaction.find_one(HEAD, {**THE_HEAD, "token": token})
-        if head is None:
-            return []
-        rows = await transaction.find(EVENTS, {"waiting": True}, sort=[("version", 1)], limit=BATCH, hint="outbox_event_waiting")
-        numbers, writes = list(head["numbers"]), []
-        for row in rows:
-            numbers[row["partition"]] += 1
-            row["number"] = Int64(numbers[row["partition"]])
-            writes.append(UpdateOne({"_id": row["_id"]}, {"$set": {"number": row["number"]}, "$unset": {"waiting": ""}}))
-        await transaction.bulk(EVENTS, writes, ordered=False)
-        await transaction.update_one(HEAD, {**THE_HEAD, "token": token}, {"$set": {"numbers": [Int64(one) for one in numbers]}})
-        rows.sort(key=lambda row: (row["partition"], row["number"]))
-        return [logged_event(row) for row in rows]
+        # of one moment, as of a transaction: who sees a version sees those before it
+        rows = await self._database.find(
+            EVENTS, {"waiting": True}, sort=[("version", 1)], limit=BATCH, hint="outbox_event_waiting", of_one_moment=True
+        )
+        return await self._database.transact(lambda transaction: _number(transaction, token, rows)) if rows else []
 
     async def settle(self, token: int, epoch: str) -> str:
         here = await self._origin()
@@ -129,6 +120,24 @@ class MongoNumbering:
         """Return which database this is: restoring a dump makes the collection anew, with another id."""
         found = await self._database.command({"listCollections": 1, "filter": {"name": HEAD}})
         return f"{self._database.name}/{found['cursor']['firstBatch'][0]['info']['uuid'].hex()}"
+
+
+async def _number(transaction: MongoTransaction, token: int, rows: Sequence[Document]) -> list[LoggedEvent]:
+    """Give waiting events the numbers behind the ends of the log, which are moved: nobody who was overtaken does anything."""
+    counts = Counter(row["partition"] for row in rows)
+    moved = {"$inc": {f"numbers.{partition}": Int64(count) for partition, count in counts.items()}}
+    head = await transaction.find_and_update(HEAD, {**THE_HEAD, "token": token}, moved, before=True)
+    if head is None:
+        return []
+    numbers, updates = list(head["numbers"]), list[Document]()
+    for row in rows:
+        numbers[row["partition"]] += 1
+        row["number"] = Int64(numbers[row["partition"]])
+        change = {"$set": {"number": row["number"]}, "$unset": {"waiting": ""}}
+        updates.append({"q": {"_id": row["_id"], "waiting": True}, "u": change})
+    if await transaction.write_each(EVENTS, "update", updates, repeat(_UPDATE_BYTES, len(rows)), ordered=False) < len(rows):
+        raise unavailable(LookupError("events that wait were numbered by another"))
+    return [logged_event(row) for row in sorted(rows, key=itemgetter("partition", "number"))]
 
 
 async def _begin(transaction: MongoTransaction, head: Document, epoch: str, *, reason: str, shared: list[int], here: str) -> None:

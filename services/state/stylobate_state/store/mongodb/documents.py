@@ -17,6 +17,8 @@ from stylobate_state.model import StateKey, StateRecord, Timer
 STATE = "state"
 EVENT = "outbox_event"
 TIMER = "state_timer"
+OBJECT_BYTES = 4096
+"""More than all of an object's document, or of an event's, but for the data."""
 _BEYOND = MaxKey()
 
 

@@ -10,14 +10,15 @@ from stylobate.outbox import Event
 from stylobate.outbox.mongodb import event_document
 
 from stylobate_state.model import Change, StateKey
-from stylobate_state.store.mongodb.documents import EVENT
+from stylobate_state.store.mongodb.documents import EVENT, OBJECT_BYTES
 
 SOURCE = "state"
 
 
 async def write_events(transaction: MongoTransaction, events: Sequence[tuple[Event, str, int]]) -> None:
     """Write events of many objects in one step, each with its namespace and the version that it made."""
-    await transaction.insert(EVENT, [_document(*one) for one in events])
+    sizes = [OBJECT_BYTES + len(event.data) + len(event.aside) for event, _, _ in events]
+    await transaction.write_each(EVENT, "insert", [_document(*one) for one in events], sizes)
 
 
 def mark(key: StateKey, type_: str, actor: str = "") -> Int64:

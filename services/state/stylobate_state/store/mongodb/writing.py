@@ -10,7 +10,6 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from bson import Int64
-from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
 from stylobate.database.mongodb import Document, DuplicateError, MongoManager, MongoTransaction, micros
 from stylobate.database.mongodb.faults import ClashError, unavailable
@@ -21,7 +20,7 @@ from stylobate.stopping import check_cancelled
 from stylobate_state.model import StateKey, Taken, Write, WriteOutcome, grouped, result_of
 from stylobate_state.store.ephemeral import as_kept
 from stylobate_state.store.mongodb.batch import Batch, Made
-from stylobate_state.store.mongodb.documents import STATE, TIMER, id_of, members_of, queued, state_of
+from stylobate_state.store.mongodb.documents import OBJECT_BYTES, STATE, TIMER, id_of, members_of, queued, state_of
 from stylobate_state.store.mongodb.events import write_events
 from stylobate_state.store.mongodb.fence import MongoFence, is_refused
 from stylobate_state.store.mongodb.indexes import MongoIndexes
@@ -135,16 +134,18 @@ class MongoWriter:
         if generation is not None:
             known["generation"] = Int64(generation)
         in_order = sorted(made, key=lambda one: one.write.key)  # two batches meet at the first object that they share
-        await transaction.bulk(
+        await transaction.write_each(
             STATE,
+            "update",
             [
-                UpdateOne(
-                    {"_id": id_of(one.state.key)},
-                    {"$set": members_of(one.state, with_data=one.before is None or not one.write.keeps_data) | known},
-                    upsert=one.state.version == 1,
-                )
+                {
+                    "q": {"_id": id_of(one.state.key)},
+                    "u": {"$set": members_of(one.state, with_data=one.before is None or not one.write.keeps_data) | known},
+                    "upsert": one.state.version == 1,
+                }
                 for one in in_order
             ],
+            [OBJECT_BYTES + len(one.state.data) for one in in_order],
             ordered=False,
         )
         await write_events(transaction, [(one.event, one.write.key.namespace, one.state.version) for one in made])
