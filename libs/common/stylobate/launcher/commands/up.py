@@ -202,7 +202,8 @@ class _Up:
     def _run(self) -> None:
         os.environ.update(self._environment)
         told = load_host_settings(self._layout.placements[0], without_vault=self._servers.vault is not None)
-        if found := findings(told.sources):  # a service in a process of its own would only die of them, again and again
+        # a service in a process of its own would only die of them, again and again; what a Vault says is known when it runs
+        if self._servers.vault is None and (found := findings(told.sources)):
             raise ConfigError(found)
         if told.settings.http_tls_certificate:
             said = "STYLOBATE_HTTP_TLS_CERTIFICATE: is for `stylobate serve`; `up` serves this machine, in plain text"
