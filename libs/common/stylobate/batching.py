@@ -15,6 +15,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 _Entry = tuple[T, asyncio.Future[R], Sequence[Hashable]]
 """An item, its answer to be, and its keys."""
+_MANY = 32
+"""Items that are worth two batches."""
 
 
 class Batcher(Generic[T, R]):
@@ -26,6 +28,9 @@ class Batcher(Generic[T, R]):
     :param in_flight: batches under way at once.
     :param keys: for writes: two items with a key in common are never under way together; the later waits, others overtake it.
         An item counts towards ``max_size`` once for each of its keys.
+    :param divides: whether, of many that wait while nothing is under way, half leave with the next batch. Callers who come back
+        as soon as they are answered march in step otherwise: this process waits for the answer to all of them, and then what
+        answers waits for this process.
     """
 
     def __init__(
@@ -35,10 +40,12 @@ class Batcher(Generic[T, R]):
         max_size: int = 256,
         in_flight: int = 2,
         keys: Callable[[T], Sequence[Hashable]] | None = None,
+        divides: bool = False,
     ) -> None:
         self._flush = flush
         self._max_size = max_size
         self._in_flight = in_flight
+        self._divides = divides
         self._waiting: deque[_Entry[T, R]] = deque()
         self._keys = keys
         self._lines: _Lines[T, R] | None = None if keys is None else _Lines()
@@ -85,13 +92,16 @@ class Batcher(Generic[T, R]):
             # an empty context: the batch is nobody's call, though one of many callers happened to begin it
             self._tasks.add(asyncio.Task(self._run(), loop=self._loop, context=Context(), name="batch"))
 
-    def _take(self) -> list[_Entry[T, R]]:
+    def _take(self, most: int) -> list[_Entry[T, R]]:
         waiting = self._waiting
-        return [waiting.popleft() for _ in range(min(len(waiting), self._max_size))]
+        return [waiting.popleft() for _ in range(min(len(waiting), most))]
 
     async def _run(self) -> None:
         self._is_beginning = False
-        batch = self._take() if self._lines is None else self._lines.take(self._max_size)
+        most, waiting = self._max_size, len(self)
+        if self._divides and len(self._tasks) == 1 and waiting >= _MANY:
+            most = min(most, (waiting + 1) // 2)
+        batch = self._take(most) if self._lines is None else self._lines.take(most)
         try:
             if batch and len(self):
                 # A turn later: two that leave together are answered together by who serves one connection, and then the next two
@@ -126,7 +136,10 @@ class Batcher(Generic[T, R]):
                 await self._deliver([entry])
             return
         for (_, future, _), answer in zip(batch, answers, strict=True):
-            _settle(future, answer)
+            if isinstance(answer, Exception) or future.done():
+                _settle(future, answer)
+            else:
+                future.set_result(answer)
 
 
 class _Lines(Generic[T, R]):
@@ -137,7 +150,8 @@ class _Lines(Generic[T, R]):
     """
 
     def __init__(self) -> None:
-        self._lines: dict[Hashable, deque[_Entry[T, R]]] = {}
+        self._lines: dict[Hashable, deque[_Entry[T, R]] | None] = {}
+        """Of each key that is wanted the entries behind the first one; None where there was none yet, as mostly."""
         self._behind: dict[asyncio.Future[R], int] = {}
         """In how many lines an entry is not the first yet; only entries that must wait stand here."""
         self._free: deque[_Entry[T, R]] = deque()
@@ -146,14 +160,16 @@ class _Lines(Generic[T, R]):
 
     def put(self, entry: _Entry[T, R]) -> None:
         """Queue an entry behind those of its keys."""
-        behind = 0
+        behind, lines = 0, self._lines
         for key in entry[2]:
-            line = self._lines.get(key)
+            if key not in lines:
+                lines[key] = None
+                continue
+            line = lines[key]
             if line is None:
-                self._lines[key] = deque((entry,))
-            else:
-                line.append(entry)
-                behind += 1
+                line = lines[key] = deque()
+            line.append(entry)
+            behind += 1
         if behind:
             self._behind[entry[1]] = behind
         else:
@@ -178,9 +194,8 @@ class _Lines(Generic[T, R]):
         for entry in batch:
             for key in entry[2]:
                 line = self._lines[key]
-                line.popleft()
                 if line:
-                    self._step(line[0])
+                    self._step(line.popleft())
                 else:
                     del self._lines[key]
 

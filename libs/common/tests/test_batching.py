@@ -188,3 +188,17 @@ async def test_two_batches_do_not_leave_together() -> None:
     async with Batcher(flush, max_size=2, in_flight=2) as batcher:
         await asyncio.gather(*map(batcher.submit, "abcd"))
     assert writes == [[["a", "b"]], [["c", "d"]]]
+
+
+async def test_of_many_that_wait_half_leave_first() -> None:
+    """Two batches are under way from then on, whoever comes back at once; a few leave together all the same."""
+    recorder = Recorder()
+    recorder.gate.clear()
+    async with Batcher(recorder.flush, divides=True, keys=lambda item: (item,)) as batcher:
+        many = asyncio.gather(*map(batcher.submit, range(64)))
+        while len(recorder.batches) < 2:
+            await asyncio.sleep(0)
+        recorder.gate.set()
+        assert await many == [2 * number for number in range(64)]
+        await asyncio.gather(*map(batcher.submit, range(20)))
+    assert [len(batch) for batch in recorder.batches] == [32, 32, 20]

@@ -23,6 +23,13 @@ class KeyLocks:
         """
         return Held(self, keys)
 
+    def take_free(self, key: Hashable) -> bool:
+        """Hold the key until :meth:`release`, if nobody does; return whether it is held now."""
+        if key in self._lines:
+            return False
+        self._lines[key] = deque()
+        return True
+
     async def take(self, key: Hashable) -> None:
         """Wait for the key, in order of arrival, and hold it until :meth:`release`."""
         line = self._lines.get(key)

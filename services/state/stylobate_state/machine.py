@@ -33,7 +33,7 @@ class Machine:
         :raises StateEventUnknownError: nothing declares the event.
         :raises StateTransitionNotAllowedError: not from this status.
         """
-        transition = self.transition(event)
+        transition = self.transitions.get(event) or self.transition(event)
         if status not in transition.sources:
             raise StateTransitionNotAllowedError(event=event, status=status, allowed=self.allowed(status))
         return transition.target

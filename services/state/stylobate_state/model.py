@@ -183,21 +183,24 @@ class Write:
     """What its event carries beside what all do; None: nothing."""
     keeps_data: bool = False
     """Whether the data is what was read at the expected version: a store need not take it in again."""
+    seen: StateRecord | None = None
+    """The object that it was decided on, where it holds for that one alone. The time of the last change must be the same, beside
+    the version, which may be another's after a failover that lost changes; what the object has else need not be answered."""
 
     def as_written(self, written: "Written") -> StateRecord:
         """Return the object as it stands after this write (a tombstone for a deletion)."""
         return StateRecord(
-            key=self.key,
-            version=written.version,
-            status=written.status,
-            data=written.data,
-            owner=written.owner,
-            created_at=written.created_at,
-            updated_at=written.updated_at,
-            first_version=written.first_version,
-            is_deleted=self.change is Change.DELETED,
-            timers=written.timers,
-            schema_version=self.schema_version,
+            self.key,
+            written.version,
+            written.status,
+            written.data,
+            written.owner,
+            written.created_at,
+            written.updated_at,
+            written.first_version,
+            self.change is Change.DELETED,
+            written.timers,
+            self.schema_version,
         )
 
 

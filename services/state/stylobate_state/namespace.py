@@ -120,6 +120,11 @@ class Namespace:
             aside=IndexedFields.of(indexes_of(declaration)),
         )
 
+    @property
+    def tells_more(self) -> bool:
+        """Whether events carry anything beside what all do, or have anything aside."""
+        return bool(self.event_data) or self.aside is not None
+
     def beside(self, cause: Cause, principal: Principal | None = None) -> Beside | None:
         """Return what the event of a change carries beside what all do; None: nothing.
 
@@ -168,7 +173,10 @@ class Namespace:
 
     def rule_for_event(self, event: str) -> AccessRule:
         """Return who may fire the event: its own rule, else ``write``. Raises StateEventUnknownError."""
-        return self.machine.transition(event).access or self.access.write
+        declared = self.machine.transitions.get(event)
+        if declared is None:
+            declared = self.machine.transition(event)  # which says what there is
+        return declared.access or self.access.write
 
     def rules_of_changes(self) -> Iterator[AccessRule]:
         """Yield every rule that lets somebody change an object."""

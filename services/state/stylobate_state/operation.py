@@ -62,6 +62,8 @@ class Operation(ABC):
         """Whether its outcome depends on what was read; otherwise it holds for any later version too."""
         return True
 
+    may_guess: ClassVar[bool] = False
+    """Whether it may begin with the object as this process wrote it last. Not what looks at timers, which change in place."""
     revives: ClassVar[bool] = False
     """Whether it can be done to a tombstone, which :meth:`rules` and :meth:`draft` are given then."""
 
@@ -106,6 +108,7 @@ class Put(Operation):
 
     word: ClassVar[str] = "write"
     creates: ClassVar[bool] = True
+    may_guess: ClassVar[bool] = True
 
     data: bytes
     status: str | None = None
@@ -153,6 +156,7 @@ class Patch(Operation):
     """Merge into the data (RFC 7396)."""
 
     word: ClassVar[str] = "write"
+    may_guess: ClassVar[bool] = True
 
     patch: bytes
 
@@ -174,6 +178,7 @@ class Transition(Operation):
     """Fire an event of the machine, with a merge patch for the data or none."""
 
     word: ClassVar[str] = "fire this event of"
+    may_guess: ClassVar[bool] = True
 
     event: str
     patch: bytes = b""
@@ -213,6 +218,8 @@ class Transition(Operation):
 @dataclass(frozen=True, slots=True)
 class Fire(Transition):
     """Fire the event of a timer, for the object that waits for it; whatever access the event has."""
+
+    may_guess: ClassVar[bool] = False
 
     since: int = 0
     """The version that set the timer."""

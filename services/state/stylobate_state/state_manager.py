@@ -15,6 +15,7 @@ from stylobate.identity.resources import state_object
 from stylobate.paging import MAX_SIZE
 from stylobate.rpc.call import NO_CAUSE, Cause
 
+from stylobate_state.change_request import ChangeRequest
 from stylobate_state.errors import (
     StateApartError,
     StateEphemeralError,
@@ -30,7 +31,7 @@ from stylobate_state.state_cache import NO_USE, CacheUse
 from stylobate_state.state_keeper import StateKeeper
 from stylobate_state.state_lister import EVERYTHING, ListRequest, Page, StateLister
 from stylobate_state.state_reader import StateReader
-from stylobate_state.state_writer import ChangeRequest, Environment, StateWriter
+from stylobate_state.state_writer import Environment, StateWriter
 from stylobate_state.transaction import TransactionWriter, check_count, named
 
 
@@ -170,8 +171,7 @@ class StateManager:
         :raises StateEventUnknownError: the namespace declares no such event.
         :raises StateTransitionNotAllowedError: not from the present status.
         """
-        asked = Asked(namespace, key, operation, expected)
-        return await self._writer.change(self._request(principal, asked, cause, claim))
+        return await self._writer.change(self._request(principal, namespace, key, operation, expected, cause, claim))
 
     async def transact(
         self, principal: Principal, operations: Sequence[Asked], *, cause: Cause = NO_CAUSE, claim: Claim | None = None
@@ -189,7 +189,7 @@ class StateManager:
         requests = []
         for index, asked in enumerate(operations):
             with named(index):
-                requests.append(self._request(principal, asked, cause, claim if index == 0 else None))
+                requests.append(self._request(principal, *asked, cause, claim if index == 0 else None))
                 self._check_together(requests)
         return await self._transactions.change(requests)
 
@@ -296,12 +296,23 @@ class StateManager:
                 return True
         return False
 
-    def _request(self, principal: Principal, asked: Asked, cause: Cause, claim: Claim | None) -> ChangeRequest:
-        if isinstance(asked.operation, Transition):
-            self._namespace(principal, asked.namespace).machine.transition(asked.operation.event)
-        bound, at = self._at(principal, asked.namespace, asked.key)
-        request = ChangeRequest(principal, cause, bound, at, asked.operation, asked.expected, claim)
-        request.check()
+    def _request(  # noqa: PLR0917  on the path of every change
+        self,
+        principal: Principal,
+        namespace: str,
+        key: str,
+        operation: Operation,
+        expected: int | None,
+        cause: Cause,
+        claim: Claim | None,
+    ) -> ChangeRequest:
+        bound = self._namespace(principal, namespace)
+        if isinstance(operation, Transition) and operation.event not in bound.machine.transitions:
+            bound.machine.transition(operation.event)  # which says what there is
+        check_key(key)
+        request = ChangeRequest(principal, cause, bound, StateKey(principal.tenant, namespace, key), operation, expected, claim)
+        if expected is not None:
+            request.check()
         return request
 
     def _namespace(self, principal: Principal, name: str) -> Namespace:

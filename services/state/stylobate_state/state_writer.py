@@ -7,21 +7,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
-from typing import NamedTuple
 
 from stylobate.batching import Batcher
 from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
 from stylobate.declarations.evaluate import AccessEvaluator, refusal
 from stylobate.declarations.model import BeforeHook
-from stylobate.errors import InvalidInputError, StylobateError, UnavailableError, Violation
-from stylobate.idempotency import Claim, KeyTakenError
-from stylobate.identity import Principal
+from stylobate.errors import StylobateError, UnavailableError
+from stylobate.idempotency import KeyTakenError
 from stylobate.identity.resources import state_object
 from stylobate.logs import get_logger
-from stylobate.made_often import made_often
-from stylobate.rpc.call import Cause
 
 from stylobate_state.change_event import event_of
+from stylobate_state.change_request import ChangeRequest, Decided, decided_at_once, owner_after, write_of
 from stylobate_state.document import NULL
 from stylobate_state.errors import (
     StateContendedError,
@@ -41,6 +38,7 @@ from stylobate_state.lanes import Lanes
 from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import Assign, ChangeDraft, Operation, Put, Restore
+from stylobate_state.recent import RecentStates
 from stylobate_state.sealing import Sealing
 from stylobate_state.state_cache import StateCache
 from stylobate_state.state_reader import StateReader
@@ -76,46 +74,6 @@ class Environment:
         return self.upgrades.sealing
 
 
-@made_often
-class ChangeRequest:
-    """An operation, who asks for it, and on what."""
-
-    principal: Principal
-    cause: Cause
-    namespace: Namespace
-    key: StateKey
-    operation: Operation
-    expected: int | None
-    """The version it must have; 0: it must not exist; None: any, tried again while others are faster."""
-    claim: Claim | None = None
-    """The idempotency key that it came with."""
-
-    @property
-    def takes_turns(self) -> bool:
-        """Whether it is tried again from what was read when others are faster."""
-        may_build = self.operation.builds_on_present or bool(self.namespace.before) or self.namespace.fields.is_any
-        return self.expected is None and may_build
-
-    def check(self) -> None:
-        """Raise InvalidInputError for a version that none can have."""
-        if self.expected is not None and self.expected < 0:
-            raise InvalidInputError(violations=[Violation("/expected_version", "must not be negative")])
-
-
-class Decided(NamedTuple):
-    """What an operation makes of what was read."""
-
-    draft: ChangeDraft
-    live: StateRecord | None
-    """What was read, upgraded where the operation builds on it."""
-    builds_on_present: bool
-    """Whether it holds for that version only."""
-    data: bytes
-    """That which was read, as it is stored."""
-    opened: bytes
-    """The same with its encrypted fields opened, as :attr:`live` had it before it was upgraded."""
-
-
 Group = Sequence[Write]
 """What happens together: one write, or all of a transaction."""
 
@@ -129,6 +87,7 @@ class StateWriter:
         self._reader = reader
         self._writes = writes
         self._locks = KeyLocks()
+        self._recent = RecentStates()
         self._history = HistoryReader(environment.store, environment.access, reader, environment.clock, environment.sealing)
 
     @classmethod
@@ -150,7 +109,7 @@ class StateWriter:
                 found = iter(outcomes)
                 return [list(islice(found, len(group))) for group in groups]
 
-            return Batcher(flush, max_size=part.most_at_once, in_flight=2, keys=_keys)
+            return Batcher(flush, max_size=part.most_at_once, in_flight=2, keys=_keys, divides=True)
 
         async with Lanes(environment.store, namespaces, writes) as lanes:
             yield cls(environment, reader, lanes)
@@ -158,18 +117,38 @@ class StateWriter:
     async def change(self, request: ChangeRequest) -> StateRecord:
         """Do the operation and return the object as it stands then (a tombstone for a deletion)."""
         if request.expected is not None:
-            changed = await self._try(request)
+            changed = await self._guess(request)
+            if changed is None:
+                changed = await self._try(request, await self._reader.one(request.key))
             if changed is None:
                 raise await self.conflict(request)
             return changed
-        async with self.turns((request,)):
-            for attempt in range(MAX_TRIES):
-                if attempt:
-                    await self.pause_before(attempt)
-                changed = await self._try(request)
-                if changed is not None:
-                    return changed
+        if not request.takes_turns:
+            return await self._until_written(request)
+        if not self._locks.take_free(request.key):
+            await self._locks.take(request.key)
+        try:
+            return await self._until_written(request)
+        finally:
+            self._locks.release(request.key)
+
+    async def _until_written(self, request: ChangeRequest) -> StateRecord:
+        """Do it, again while others are faster."""
+        changed = await self._guess(request)
+        if changed is not None:
+            return changed
+        for attempt in range(MAX_TRIES):
+            if attempt:
+                await self.pause_before(attempt)
+            changed = await self._try(request, await self._reader.one(request.key))
+            if changed is not None:
+                return changed
         raise StateContendedError(request.key.namespace, request.key.key)
+
+    def keep(self, states: Iterable[StateRecord]) -> None:
+        """Take objects as they were just written: the next change of one may begin with it."""
+        for state in states:
+            self._recent.keep(state)
 
     async def pause_before(self, attempt: int) -> None:
         """Wait before another try, longer each time."""
@@ -180,17 +159,52 @@ class StateWriter:
         """Return what holds the keys of what would spoil, or be spoiled by, its neighbours in this process; in one order."""
         return self._locks.hold(sorted(request.key for request in requests if request.takes_turns))
 
-    async def _try(self, request: ChangeRequest) -> StateRecord | None:
-        """Read, decide, compare and set. Returns None when another was faster."""
-        seen = await self._reader.one(request.key)
-        write = await self.consult(request, await self.decide(request, seen))
-        (outcome,) = await self.submit((write,))
+    async def _guess(self, request: ChangeRequest) -> StateRecord | None:
+        """Do the same on how the object may stand. Returns None where that is not known, or not so, or refused because of it."""
+        guess = self._recent.guess(request.key) if request.may_guess else None
+        if guess is None:
+            return None
+        try:
+            changed = await self._try(request, guess)
+        except UnavailableError:
+            raise
+        except StylobateError:
+            return None  # perhaps it is refused for what is not so any more
+        if changed is None:
+            self._recent.was_wrong(request.key)
+        else:
+            self._recent.was_right()
+        return changed
+
+    async def _try(self, request: ChangeRequest, seen: StateRecord | None) -> StateRecord | None:
+        """Decide on what was read, compare and set. Returns None when another was faster."""
+        write = self._at_once(request, seen) if seen is not None else None
+        if write is None:
+            write = await self.consult(request, await self.decide(request, seen))
+        (outcome,) = await self._writes.of(request.key.namespace).submit((write,))
+        if isinstance(outcome, Written):
+            changed = write.as_written(outcome)
+            self._recent.keep(changed)
+            return changed
         if isinstance(outcome, (NotUnique, TooLong)):
             raise await self.beyond_index(request, outcome)
-        return write.as_written(outcome) if isinstance(outcome, Written) else None
+        if isinstance(outcome, Taken):
+            raise KeyTakenError
+        return None
+
+    def _at_once(self, request: ChangeRequest, seen: StateRecord) -> Write | None:
+        """Return what is to be written, where that takes asking nobody; None: :meth:`decide` and :meth:`consult` say."""
+        environment = self._environment
+        if request.namespace.before:
+            return None
+        decided = decided_at_once(request, seen, self._access, Asking(request.principal, environment.clock()))
+        if decided is None:
+            return None
+        is_exact = request.expected is not None or decided.builds_on_present
+        return write_of(request, decided, decided.draft, decided.draft.data, environment.new_id(), is_exact=is_exact)
 
     async def submit(self, group: Group) -> list[WriteOutcome]:
-        """Write with what else is written at the time; all of it by one store. Raises KeyTakenError."""
+        """Write a transaction, with what else is written at the time; all of it by one store. Raises KeyTakenError."""
         outcomes = await self._writes.of(group[0].key.namespace).submit(group)
         if isinstance(outcomes[0], Taken):
             raise KeyTakenError
@@ -245,38 +259,17 @@ class StateWriter:
     async def consult(self, request: ChangeRequest, decided: Decided) -> Write:
         """Ask the before-hook, if there is one, and return what is to be written."""
         live = decided.live
-        present = live.version if live is not None else 0
         hook_agreed, draft = False, decided.draft
         if (hook := request.namespace.hook(draft.change, draft.event)) is not None:
             hook_agreed, draft = True, await self._consult(request, hook, draft, live)
         data = decided.data if live is not None and draft.data is decided.opened else draft.data
-        owner = _owner(request, draft, live)
+        owner = owner_after(request, draft, live)
         changes_hands = request.namespace.per_owner and live is not None and live.owner != owner
         if (data is not decided.data or changes_hands) and draft.change is not Change.DELETED:
             sealed, before = self._environment.sealing.sealed, decided.opened
             data = await sealed(request.namespace, request.key, draft.data, owner=owner, opened=before, stored=decided.data)
         is_exact = request.expected is not None or decided.builds_on_present or hook_agreed or live is None
-        keeps_status = draft.change.stays or draft.change is Change.DELETED
-        return Write(
-            key=request.key,
-            change=draft.change,
-            expected=present if is_exact else None,
-            owner=owner,
-            status=None if keeps_status else draft.status,
-            data=data,
-            actor=request.principal.subject,
-            event_id=self._environment.new_id(),
-            event=draft.event,
-            from_status=draft.from_status,
-            depth=request.cause.event_depth(),
-            traceparent=request.cause.traceparent,
-            claim=request.claim,
-            restored_from=draft.restored_from,
-            timers=() if keeps_status else request.namespace.timers.get(draft.status, ()),
-            schema_version=request.namespace.schema_version,
-            beside=request.namespace.beside(request.cause, request.principal),
-            keeps_data=is_exact and data is decided.data and live is not None,
-        )
+        return write_of(request, decided, draft, data, self._environment.new_id(), is_exact=is_exact)
 
     async def _authorize(self, request: ChangeRequest, live: StateRecord | None) -> None:
         """Decide access before anything else is said: to the object, then to what would be written.
@@ -315,7 +308,7 @@ class StateWriter:
             version=live.version if live is not None else 0,  # not the next one, which is not sure yet
             status=draft.status,
             data=draft.data,
-            owner=_owner(request, draft, live),
+            owner=owner_after(request, draft, live),
             before=live,
             beside=request.namespace.beside(request.cause, request.principal),
             actor=request.principal.subject,
@@ -354,12 +347,5 @@ class StateWriter:
         return StateVersionConflictError(key.namespace, key.key, expected=request.expected, actual=actual)
 
 
-def _owner(request: ChangeRequest, draft: ChangeDraft, live: StateRecord | None) -> str:
-    """Return whose the object is after the change."""
-    if draft.owner is not None:
-        return draft.owner
-    return live.owner if live is not None else request.principal.subject
-
-
 def _keys(group: Group) -> list[StateKey]:
-    return [write.key for write in group]
+    return [group[0].key] if len(group) == 1 else [write.key for write in group]

@@ -7,10 +7,11 @@ from itertools import count
 
 from stylobate.errors import InvalidInputError, StylobateError, Violation
 
+from stylobate_state.change_request import ChangeRequest
 from stylobate_state.errors import StateContendedError
 from stylobate_state.model import MAX_BYTES, NotUnique, Refused, StateKey, StateRecord, TooLong, Write, Written
 from stylobate_state.state_reader import StateReader
-from stylobate_state.state_writer import MAX_TRIES, ChangeRequest, StateWriter
+from stylobate_state.state_writer import MAX_TRIES, StateWriter
 
 MAX_OPERATIONS = 50
 _PLACE = "/operations"
@@ -59,7 +60,9 @@ class TransactionWriter:
                 group = await self._group(requests)
                 outcomes = await self._writer.submit(group)
                 if isinstance(outcomes[0], Written):
-                    return [write.as_written(one) for write, one in zip(group, outcomes, strict=True) if isinstance(one, Written)]
+                    done = [write.as_written(one) for write, one in zip(group, outcomes, strict=True) if isinstance(one, Written)]
+                    self._writer.keep(done)
+                    return done
                 lost = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, Refused)]
                 for index, outcome in enumerate(outcomes):
                     if isinstance(outcome, (NotUnique, TooLong)) and not lost:  # else the holder may be one that is to give it up

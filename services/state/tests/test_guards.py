@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 from stylobate.errors import StylobateError
-from stylobate_state.operation import Patch, Put, Transition
+from stylobate_state.model import StateKey
+from stylobate_state.operation import Put, Transition
 from stylobate_state.state_manager import StateManager
 
-from .samples import ADA, BOB, HANDLER, NOTES, ORDERS
+from .samples import ADA, BOB, NOTES, ORDERS, write
 
 OPEN = replace(ORDERS, access=NOTES.access, schema=None)
 
@@ -102,17 +103,16 @@ async def test_who_may_not_fire_the_event_hears_nothing_of_its_guard(guarded):
 async def test_a_guard_is_asked_anew_for_the_version_that_is_written(guarded, memory):
     """A guard that held for a version that was overtaken is asked of the newer one."""
     manager = await guarded("data.total > 0", b'{"total": 1}')
-    read, overtaken = memory.read, False
+    written, overtaken = memory.write, False
 
-    async def slow_read(keys):
+    async def slow_write(writes):
         nonlocal overtaken
-        found = await read(keys)
         if not overtaken:
             overtaken = True
-            await manager.change(HANDLER, "orders", "1", Patch(b'{"total": 0}'), expected=1)
-        return found
+            await written([write(StateKey("default", "orders", "1"), 1, b'{"total": 0}')])  # another process
+        return await written(writes)
 
-    memory.read = slow_read
+    memory.write = slow_write
     with pytest.raises(StylobateError) as refused:
         await manager.change(ADA, "orders", "1", Transition("pay"), expected=None)
     assert refused.value.reason == "STATE_GUARD_REFUSED"

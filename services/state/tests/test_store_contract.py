@@ -1,6 +1,7 @@
 """What every store with a history must do, over memory and real PostgreSQL; test_any_store_contract.py says the rest."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -143,3 +144,20 @@ async def test_a_scan_goes_through_all_tenants(store):
     assert looked == 8
     assert found == [(key, 2 if key.key == "b" else 1) for key in keys if key != keys[2]]
     assert (await store.scan("none", None, 3)).looked == 0
+
+
+async def test_the_time_of_the_last_change_is_compared_too(store):
+    """The version that a write was decided on may be another of the same number: then it is refused. Its neighbours are not."""
+    made = write(A, 0, b"[1]", status="pending"), write(B, 0, b"[1]", status="pending")
+    await store.write(made)
+    states = await store.read([A, B])
+    other = replace(states[A], updated_at=states[A].updated_at - timedelta(microseconds=1))
+    pay = {"change": Change.TRANSITIONED, "event": "pay", "from_status": "pending", "status": "paid", "keeps_data": True}
+    refused, written = await store.write([write(A, 1, b"[1]", seen=other, **pay), write(B, 1, b"[1]", seen=states[B], **pay)])
+    assert refused == Refused(1)
+    assert (written.version, written.status, written.data, written.owner) == (2, "paid", b"[1]", "ada")
+    assert (written.created_at, written.first_version) == (states[B].created_at, 1)
+    (again,) = await store.write([write(A, 1, b"[2]", seen=states[A])])
+    assert (again.version, again.status, again.data) == (2, "pending", b"[2]")
+    (gone,) = await store.write([deletion(A, 2, seen=(await store.read([A]))[A])])
+    assert (gone.version, gone.status) == (3, "pending")

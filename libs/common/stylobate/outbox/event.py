@@ -113,23 +113,23 @@ class Event:
 
     def json(self) -> bytes:
         """Return the JSON form: CloudEvents 1.0, structured mode, with the extensions of docs/reference/events.md."""
-        return orjson.dumps(
-            {
-                "specversion": "1.0",
-                "id": self.id,
-                "source": self.source,
-                "type": self.type,
-                "subject": self.subject,
-                "time": self.time,
-                "tenant": self.tenant,
-                "actor": self.actor,
-                **({"hookdepth": self.depth} if self.depth else {}),
-                **({"traceparent": self.traceparent} if self.traceparent else {}),
-                "datacontenttype": "application/json",
-                "data": orjson.Fragment(self.data),
-            },
-            option=orjson.OPT_UTC_Z,
-        )
+        form: dict[str, Any] = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": self.source,
+            "type": self.type,
+            "subject": self.subject,
+            "time": self.time,
+            "tenant": self.tenant,
+            "actor": self.actor,
+        }
+        if self.depth:
+            form["hookdepth"] = self.depth
+        if self.traceparent:
+            form["traceparent"] = self.traceparent
+        form["datacontenttype"] = "application/json"
+        form["data"] = orjson.Fragment(self.data)
+        return orjson.dumps(form, option=orjson.OPT_UTC_Z)
 
     def value(self) -> Any:
         """Return the payload as Python objects, decoded anew at each call."""

@@ -1,6 +1,7 @@
 """The relay: from written to published. Of all processes of a service the one with the lease does it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,7 @@ from stylobate.outbox.publisher import LivePublisher
 from stylobate.redis import RedisManager
 from stylobate.resilience import backoff
 from stylobate.stopping import goes_on
-from stylobate.telemetry import counter, histogram
+from stylobate.telemetry import counter, spreads
 
 LEASE = "outbox-relay"
 _LOOK = timedelta(milliseconds=200)
@@ -69,9 +70,9 @@ class Relay:
         self._fault = ""
         self._count = counter("outbox_events_numbered", "Events that got their place in the log.", ("source",)).labels(source)
         self._epochs = counter("outbox_epochs", "Times that the log was found taken back.", ("source",)).labels(source)
-        self._delay = histogram(
-            "outbox_numbering_delay_seconds", "From an event's time to its number.", ("source",), _DELAYS
-        ).labels(source)
+        self._delay = spreads("outbox_numbering_delay_seconds", "From an event's time to its number.", ("source",), _DELAYS).of(
+            source
+        )
 
     def wake(self) -> None:
         """Say that events were committed. Cheap, and never waits: call it after every commit with events."""
@@ -176,8 +177,8 @@ class Relay:
         self._on_numbered()
         now = datetime.now(UTC)
         self._count.inc(len(numbered))
-        for logged in numbered:
-            self._delay.observe(max(0.0, (now - logged.event.time).total_seconds()))
+        for time, count in Counter([logged.event.time for logged in numbered]).items():  # one for each batch of writes
+            self._delay.observe(max(0.0, (now - time).total_seconds()), count)
 
     async def _prune(self, retention: timedelta) -> None:
         while goes_on():

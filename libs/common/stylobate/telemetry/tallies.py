@@ -62,10 +62,10 @@ class Spread:
         self.exemplars: dict[int, Exemplar] = {}
         """By bucket, the last sampled request that fell into it."""
 
-    def observe(self, value: float) -> None:
-        """Count a value."""
-        self.buckets[bisect_left(self._bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, count: int = 1) -> None:
+        """Count a value, or so many of it."""
+        self.buckets[bisect_left(self._bounds, value)] += count
+        self.total += value * count
 
     def exemplify(self, value: float, traceparent: str) -> None:
         """Name the trace of a value that was counted; for sampled traces, which can be looked at."""

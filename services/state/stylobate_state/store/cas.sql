@@ -6,41 +6,60 @@
 -- objects (`creates`), indexes, older versions that are brought back (`restores`), and objects that are moved to another schema
 -- version (`migrations`): these keep their time and their timers. `versions`: events say
 -- what schema version the data has, where it is not 1. `assigns`: objects that are handed over, which keep their timers too.
--- `timers`: statuses with timers that begin. `origins`: changes under hooks, or in a trace.
+-- `timers`: statuses with timers that begin, as `state_timers` has them; a call of that would begin a query for each write.
+-- `origins`: changes under hooks, or in a trace.
 -- `tells`: events that carry what was there before, what changed of the data, and what led to it, where their namespaces ask for that.
 -- `asides`: events of namespaces with indexes, which keep the fields of these for watches with filters.
--- Data is null where it stays as it is: it is neither sent nor sent back.
--- Of what is alike for the whole batch one value is sent: unnest makes null of the rest.
+-- Data is null where it stays as it is: it is neither sent nor sent back (`data`).
+-- `seen`: writes that hold for what was read alone, which the time of its last change says beside the version. Where all do, what
+-- comes back of an object is what its reader does not know (`whole`: else).
+-- A column of texts is one text with U+001F between its values, or one value for the whole batch, where all are alike; U+001E is a
+-- status that stays. Numbers, ids and times come as the text of an array.
 -- Nothing happens, and no row comes back, where the writer does not know the newest index.
 with i as materialized (
-    select (t.place - 1)::int as i, t.key, t.expected, t.data, t.event_id, t.partition
-        , coalesce(t.tenant, ($tenant::text[])[1]) as tenant, coalesce(t.namespace, ($namespace::text[])[1]) as namespace
-        , coalesce(t.owner, ($owner::text[])[1]) as owner, coalesce(t.actor, ($actor::text[])[1]) as actor
-        , coalesce(t.change, ($change::text[])[1]) as change, coalesce(t.event, ($event::text[])[1]) as event
-        , coalesce(t.from_status, ($from_status::text[])[1]) as from_status
-        , case when cardinality($status::text[]) = 1 then ($status::text[])[1] else t.status end as status
+    select (t.place - 1)::int as i, t.key, t.expected, t.event_id, t.partition
+        , coalesce(t.tenant, $tenant) as tenant, coalesce(t.namespace, $namespace) as namespace
+        , coalesce(t.owner, $owner) as owner, coalesce(t.actor, $actor) as actor
+        , coalesce(t.change, $change) as change, coalesce(t.event, $event) as event
+        , coalesce(t.from_status, $from_status) as from_status
+        , case when position(E'\x1f' in $status) > 0 then t.status else nullif($status, E'\x1e') end as status
+        , t.data -- data
+        , to_timestamp(t.seen) as seen -- seen
         , t.together -- groups
         , t.restored_from -- restores
         , t.schema_version -- versions
-        , t.timers -- timers
+        , case when cardinality($starts::jsonb[]) = 1 then ($starts::jsonb[])[1] else t.timers end as timers -- timers
         , t.depth, t.traceparent -- origins
         , t.aside -- asides
+        , null::jsonb as data -- not data
+        , null::timestamptz as seen -- not seen
         , 0 as together -- not groups
         , 0::bigint as restored_from -- not restores
         , 1 as schema_version -- not versions
         , null::jsonb as timers -- not timers
         , 0::smallint as depth, '' as traceparent -- not origins
     from unnest(
-        $tenant::text[], $namespace::text[], $key::text[], $expected::bigint[], $owner::text[], $status::text[], $data::jsonb[],
-        $actor::text[], $event_id::uuid[], $change::text[], $event::text[], $from_status::text[], $partition::smallint[]
+        string_to_array($key::text, E'\x1f'), ($expected::text)::bigint[], ($event_id::text)::uuid[], ($partition::text)::smallint[],
+        case when position(E'\x1f' in $tenant::text) > 0 then string_to_array($tenant, E'\x1f') end,
+        case when position(E'\x1f' in $namespace::text) > 0 then string_to_array($namespace, E'\x1f') end,
+        case when position(E'\x1f' in $owner::text) > 0 then string_to_array($owner, E'\x1f') end,
+        case when position(E'\x1f' in $actor::text) > 0 then string_to_array($actor, E'\x1f') end,
+        case when position(E'\x1f' in $change::text) > 0 then string_to_array($change, E'\x1f') end,
+        case when position(E'\x1f' in $event::text) > 0 then string_to_array($event, E'\x1f') end,
+        case when position(E'\x1f' in $from_status::text) > 0 then string_to_array($from_status, E'\x1f') end,
+        case when position(E'\x1f' in $status::text) > 0 then string_to_array($status, E'\x1f', E'\x1e') end
+        , $data::jsonb[] -- data
+        , ($seen::text)::float8[] -- seen
         , $together::int[] -- groups
         , $restored_from::bigint[] -- restores
         , $schema_version::int[] -- versions
-        , $timers::jsonb[] -- timers
+        , $starts::jsonb[] -- timers
         , $depth::smallint[], $traceparent::text[] -- origins
         , $aside::jsonb[] -- asides
     ) with ordinality as t (
-        tenant, namespace, key, expected, owner, status, data, actor, event_id, change, event, from_status, partition
+        key, expected, event_id, partition, tenant, namespace, owner, actor, change, event, from_status, status
+        , data -- data
+        , seen -- seen
         , together -- groups
         , restored_from -- restores
         , schema_version -- versions
@@ -60,7 +79,9 @@ l as materialized (
         case
             when i.expected = 0 then s.deleted_at is not null and (i.restored_from = 0 or s.owner = i.owner)
             when i.change = 'assigned' then s.deleted_at is null and i.expected = s.version -- assigns
+                and (i.seen is null or i.seen = s.updated_at) -- assigns
             else s.deleted_at is null and s.owner = i.owner and (i.expected is null or i.expected = s.version)
+                and (i.seen is null or i.seen = s.updated_at)
         end as holds
     from state s join i using (tenant, namespace, key)
     order by s.tenant, s.namespace, s.key
@@ -171,7 +192,13 @@ u as (
         timers = case
             when i.change in ('updated', 'assigned') then s.timers
             when i.change = 'migrated' then s.timers -- migrations
-            when i.timers is not null then state_timers(i.timers, greatest(statement_timestamp(), s.updated_at), s.version + 1)
+            when i.timers is not null then ( -- timers
+                select jsonb_agg(jsonb_build_object( -- timers
+                    'event', event, 'since', s.version + 1, -- timers
+                    'at', greatest(statement_timestamp(), s.updated_at) + make_interval(secs => seconds) -- timers
+                )) -- timers
+                from jsonb_to_recordset(i.timers) as start (event text, seconds double precision) -- timers
+            ) -- timers
         end
     from i join l using (i)
     where s.tenant = i.tenant and s.namespace = i.namespace and s.key = i.key
@@ -187,7 +214,14 @@ u as (
 n as (
     insert into state (tenant, namespace, key, version, status, data, owner, first_version, created_at, updated_at, timers, schema_version)
     select i.tenant, i.namespace, i.key, 1, coalesce(i.status, ''), i.data, i.owner, 1, statement_timestamp(), statement_timestamp(),
-        case when i.timers is not null then state_timers(i.timers, statement_timestamp(), 1) end, i.schema_version
+        ( -- timers
+            select jsonb_agg(jsonb_build_object( -- timers
+                'event', event, 'since', 1, 'at', statement_timestamp() + make_interval(secs => seconds) -- timers
+            )) -- timers
+            from jsonb_to_recordset(i.timers) as start (event text, seconds double precision) -- timers
+        ), -- timers
+        null, -- not timers
+        i.schema_version
     from i
     where i.expected = 0
       and not exists (select from l where l.i = i.i)
@@ -277,9 +311,10 @@ unqueued as (
     where u.ends_timers and t.tenant = u.tenant and t.namespace = u.namespace and t.key = u.key
 )
 select
-    w.version, w.status, w.owner, w.created_at::text, w.updated_at::text, w.first_version,
-    case when i.data is not null then w.data::text end, w.timers::text,
-    l.version as seen, l.is_live, coalesce(l.holds, i.expected = 0, false) as holds
+    w.version, w.updated_at::text, w.timers::text
+    , case when not coalesce(l.holds, i.expected = 0, false) then case when l.is_live then l.version else 0 end end as refused
+    , case when i.data is not null then w.data::text end as kept -- data
+    , w.status, w.owner, w.created_at::text, w.first_version -- whole
     , r.why, r.index_id, r.holder, (select count(*) from x) as gone -- indexes
     , g.is_refused, case when w.i is null and i.together > 0 and g.together is null then state_overtaken() end -- groups
 from i

@@ -28,6 +28,8 @@ def holds(write: Write, present: StateRecord | None) -> bool:
         is_same = not write.restored_from or (present is not None and present.owner == write.owner)
         return alive is None and is_same
     is_same = alive is not None and (write.change is Change.ASSIGNED or alive.owner == write.owner)
+    if alive is not None and write.seen is not None and write.seen.updated_at != alive.updated_at:
+        return False
     return alive is not None and is_same and write.expected in {None, alive.version}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain, islice
+from operator import attrgetter
 from typing import ClassVar, TypeVar
 
 import asyncpg
@@ -39,7 +40,7 @@ from stylobate_state.model import (
     grouped,
     result_of,
 )
-from stylobate_state.store.cas import alike, cas
+from stylobate_state.store.cas import Cas, alike, cas
 from stylobate_state.store.part import Part, gather
 from stylobate_state.store.postgres_history import PostgresHistory
 from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
@@ -53,6 +54,7 @@ from stylobate_state.store.postgres_timers import from_timers
 
 T = TypeVar("T")
 _time = datetime.fromisoformat
+_claim = attrgetter("claim")
 _CLASHES = 8
 """How often a batch is tried because another took a value of a unique index, or a key of a transaction, at the same moment."""
 
@@ -136,7 +138,7 @@ class PostgresStateStore:
 
     async def write(self, writes: Sequence[Write]) -> list[WriteOutcome]:
         """See StateStore. A statement; a transaction of several where there are idempotency keys."""
-        if all(write.claim is None for write in writes):
+        if not any(map(_claim, writes)):
             return await self._settle(self._database, writes)
         return await again(lambda: self._claimed(writes))
 
@@ -169,43 +171,43 @@ class PostgresStateStore:
     async def _settle(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> list[WriteOutcome]:
         """Write in one statement; those for which a write before them wanted the same unique values, in the next one."""
         if database is self._database:  # each statement is committed by itself, and clashes by itself
-            rows = await again(lambda: self._cas(database, writes))
+            sent, rows = await again(lambda: self._cas(database, writes))
         else:
-            rows = await self._cas(database, writes)
-        outcomes = [self._outcome(write, row) for write, row in zip(writes, rows, strict=True)]
-        later = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is None]
+            sent, rows = await self._cas(database, writes)
+        made = _whole if sent.is_whole else _made
+        outcomes = [
+            made(write, row, row["kept"] if sent.has_data else None) if row[0] is not None else self._unmade(write, row)
+            for write, row in zip(writes, rows, strict=True)
+        ]
+        later = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is None] if None in outcomes else []
         if not later:
             return [outcome for outcome in outcomes if outcome is not None]
         settled = iter(await self._settle(database, later))
         return [next(settled) if outcome is None else outcome for outcome in outcomes]
 
-    async def _cas(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> list[asyncpg.Record]:
+    async def _cas(self, database: DatabaseManager | Connection, writes: Sequence[Write]) -> tuple[Cas, list[asyncpg.Record]]:
         """Run the statement, again where there are newer indexes than were known."""
         while True:
             check_cancelled()
             if self._indexes.newest < 0:
                 await self._indexes.read(database)
             try:
-                statement, args = cas(writes, self._indexes.newest, self._indexes.entries(writes))
+                sent = cas(writes, self._indexes.newest, self._indexes.entries(writes))
                 with fenced():
-                    rows = await database.fetch(statement, *args)
+                    rows = await database.fetch(sent.text, *sent.args)
             except ValueRefusedError as error:
                 raise StateDataInvalidError.at("", f"cannot be kept: {error.__cause__}") from error
             except UnicodeDecodeError as error:
                 raise StateDataInvalidError.at("", "is not UTF-8") from error
             if rows:
-                return rows
+                return sent, rows
             await self._indexes.read(database)
 
-    def _outcome(self, write: Write, row: asyncpg.Record) -> WriteOutcome | None:
-        """Return what became of a write; None where that is not decided yet."""
-        version, status, owner, created_at, updated_at, first_version, data, timers, seen, is_live, holds, *_ = row
-        if version is not None:
-            kept = write.data if data is None else compact_numbers(data.encode())
-            return Written(version, status, owner, _time(created_at), _time(updated_at), first_version, kept, from_timers(timers))
+    def _unmade(self, write: Write, row: asyncpg.Record) -> WriteOutcome | None:
+        """Return what became of a write that was not made; None where that is not decided yet."""
+        if (refused := row["refused"]) is not None:
+            return Refused(refused)
         why = row.get("why")
-        if not holds:
-            return Refused(seen if is_live else 0)
         if why in {None, "later"} and write.group:
             return Withheld() if row["is_refused"] else None
         if why == "later":
@@ -281,6 +283,26 @@ class PostgresStateStore:
 
     async def health(self) -> Health:
         return await self._database.health()
+
+
+def _whole(write: Write, row: asyncpg.Record, data: str | None) -> Written:
+    """Return the outcome of a write that was made."""
+    times = _time(row["created_at"]), _time(row["updated_at"])
+    status, owner, first_version, timers = row["status"], row["owner"], row["first_version"], from_timers(row["timers"])
+    kept = write.data if data is None else compact_numbers(data.encode())
+    return Written(row["version"], status, owner, *times, first_version, kept, timers)
+
+
+def _made(write: Write, row: asyncpg.Record, data: str | None) -> Written:
+    """Return the same, where most of it is known from what the write was decided on."""
+    seen = write.seen
+    if seen is None:
+        raise AssertionError("a write that knows no object comes back whole")
+    version, updated_at, timers, *_ = row
+    status = seen.status if write.status is None else write.status
+    waits = from_timers(timers) if timers is not None else ()
+    kept = write.data if data is None else compact_numbers(data.encode())
+    return Written(version, status, write.owner, seen.created_at, _time(updated_at), seen.first_version, kept, waits)
 
 
 async def again(work: Callable[[], Awaitable[T]]) -> T:

@@ -1,9 +1,9 @@
 """Giving events their places in the log: SQL, fenced by the relay's lease token, in the epoch of this very database."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
@@ -54,9 +54,9 @@ with here as materialized (
     from (select partition, max(number) as number from numbered group by partition) n
     where h.partition = n.partition and h.token = $1
 )
-select here.is_mine and not here.is_same as is_moved, here.oldest, pg_current_xact_id_if_assigned()::text::bigint as own,
-       seq, partition, number, id::text, tenant, subject, type, source, time::text, actor, depth, traceparent, data::text,
-       aside::text
+select id::text, source, type, subject, time::text, tenant, data::text, actor, depth, traceparent, aside::text,
+       partition, number, seq,
+       here.is_mine and not here.is_same as is_moved, here.oldest, pg_current_xact_id_if_assigned()::text::bigint as own
 from here left join numbered on true order by partition, number
 """
 
@@ -84,6 +84,19 @@ def logged_event(row: Any) -> LoggedEvent:
         compact_numbers(row["aside"].encode()) if row["aside"] is not None else b"",
     )
     return LoggedEvent(event, row["partition"], row["number"])
+
+
+def _logged(rows: Iterable[Any]) -> list[LoggedEvent]:
+    """Return the events of rows of ``_NUMBER``. Those that were written together have one time, which is read once."""
+    events, text, time = [], "", datetime.min.replace(tzinfo=UTC)
+    for event_id, source, type_, subject, at, tenant, data, actor, depth, traceparent, aside, partition, number, *_ in rows:
+        if at != text:
+            text, time = at, datetime.fromisoformat(at)
+        kept = compact_numbers(data.encode())
+        beside = compact_numbers(aside.encode()) if aside is not None else b""
+        event = Event(event_id, source, type_, subject, time, tenant, kept, actor, depth, traceparent, beside)
+        events.append(LoggedEvent(event, partition, number))
+    return events
 
 
 class _Watermark:
@@ -136,10 +149,10 @@ class PostgresNumbering:
         if rows[0]["is_moved"]:
             self._watermark = _Watermark()
             return None
-        numbered = [row for row in rows if row["number"] is not None]
-        last = max((row["seq"] for row in numbered), default=None)
+        numbered = rows if rows[0]["number"] is not None else []  # one row without an event, or all have one
+        last = max([row["seq"] for row in numbered], default=None)
         self._watermark.saw(rows[0]["oldest"], rows[0]["own"], last)
-        return [logged_event(row) for row in numbered]
+        return _logged(numbered)
 
     async def settle(self, token: int, epoch: str) -> str:
         async with self._database.transaction() as connection:
