@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 from stylobate.batching import Batcher
+from stylobate.testing.until import until
 
 
 class Recorder:
@@ -196,8 +197,7 @@ async def test_of_many_that_wait_half_leave_first() -> None:
     recorder.gate.clear()
     async with Batcher(recorder.flush, divides=True, keys=lambda item: (item,)) as batcher:
         many = asyncio.gather(*map(batcher.submit, range(64)))
-        while len(recorder.batches) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(recorder.batches) == 2)
         recorder.gate.set()
         assert await many == [2 * number for number in range(64)]
         await asyncio.gather(*map(batcher.submit, range(20)))

@@ -1,8 +1,8 @@
 """Objects as this process wrote them last: what a change may begin with instead of reading.
 
 That is a guess, as another process may have changed the object since. What is built on one is written for exactly that version,
-of that moment (:attr:`~stylobate_state.model.Write.seen`), or not at all; and a refusal because of a guess is told nobody. In both
-cases the object is read, and all is decided anew.
+of that moment (:attr:`~stylobate_state.model.Write.seen`), or not at all; and a refusal because of a guess is told nobody.
+In both cases the object is read, and all is decided anew.
 """
 
 from stylobate_state.model import StateKey, StateRecord
