@@ -17,6 +17,8 @@ import requests
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import AuthResult, LoginPassword
+from stylobate.identity import generate_service_keys
+from stylobate.services import key_holders
 from stylobate.testing import commands
 from stylobate.testing.authority import Authority
 from stylobate.testing.platform import Platform
@@ -233,6 +235,14 @@ def test_the_key_of_signing_keys_is_exchanged(platform, ada) -> None:
     assert wait_until(lambda: waits in _vault(platform).get("details", ""), SOON)
     assert "hush" not in platform.log_tails(10_000) + platform.command("config", "explain").stdout
     assert waits in platform.command("status").stdout.replace("\n", " ")
+
+
+def test_an_operators_key_may_stand_elsewhere(platform, tmp_path) -> None:
+    """Where Vault keeps the services' keys, that of the operator is in a folder of theirs: it counts before the project's."""
+    generate_service_keys(tmp_path / "keys", key_holders())
+    environ = platform._environ | {"STYLOBATE_IDENTITY_FOLDER": str(tmp_path / "keys")}
+    said = commands.run("keys", "status", folder=platform.project.folder, environ=environ)
+    assert "STYLOBATE_IDENTITY_FOLDER: auth does not know the key of `cli` there" in said.stderr + said.stdout
 
 
 def test_modules_are_checked_with_the_vault_that_runs_beside_them(platform, tmp_path) -> None:

@@ -31,6 +31,9 @@ ADDRESS = typer.Option(
 """Of a command's parameter."""
 
 
+_FOLDER = "STYLOBATE_IDENTITY_FOLDER"
+
+
 class RunningService:
     """A service of the running platform; ``STYLOBATE_<SERVICE>_ADDRESS`` says of one elsewhere where.
 
@@ -51,7 +54,8 @@ class RunningService:
         self.gateway = running.endpoints["gateway"]
         """The address of the platform's gateway; empty: not known."""
         self._target = running.endpoints.get(f"grpc {name}") or running.endpoints["grpc"]
-        self._settings = HostSettings.load(Sources({"STYLOBATE_IDENTITY_FOLDER": str(project.identity)}, ()))
+        folder = os.environ.get(_FOLDER) or str(project.identity)  # another one where Vault keeps the keys of this platform
+        self._settings = HostSettings.load(Sources({_FOLDER: folder}, ()))
 
     def ask(self, ask: Callable[[grpc.aio.Channel], Awaitable[R]]) -> R:
         """Return what it answers.
@@ -78,7 +82,7 @@ class RunningService:
         if error.code is grpc.StatusCode.UNIMPLEMENTED:
             return f"{self._setting}: what answers at {target} is not {name}"
         if error.reason == ServiceTokenRefusedError.reason:
-            return f"STYLOBATE_IDENTITY_FOLDER: {name} does not know the key of `cli` there ({cause})"
+            return f"{_FOLDER}: {name} does not know the key of `cli` there ({cause})"
         if error.reason != UnavailableError.reason or not cause:
             return ""
         said = cause.rpartition("last error: ")[2]
