@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
+from stylobate.http.errors import OverloadedError
 from stylobate.logs import get_logger
 from stylobate.rpc.call import Call, current_call
 
@@ -86,10 +87,17 @@ class CommandQueue:
     async def _work(self, inbox: Inbox) -> None:
         session = self._session
         current_call.set(Call(client_address=session.address, client_agent=session.agent))  # in this task alone
+        turn = None
         try:
+            if session.state is State.NEW:
+                turn = await self._context.openings.turn(session.address)
             while inbox and session.state is not State.CLOSED:
                 await self._carry_out(inbox.pop())
+        except OverloadedError:
+            session.end(codes.OVERLOADED)
         finally:
+            if turn is not None:
+                turn.end()
             self.worker = None
             self._inbox = None
             if not self._is_reading and session.state is not State.CLOSED:

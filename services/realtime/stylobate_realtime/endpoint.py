@@ -234,19 +234,21 @@ class RealtimeProtocol(asyncio.Protocol):
         self._opening = self._loop.create_task(self._open(request, address, rest))
 
     async def _open(self, request: UpgradeRequest, address: str, rest: bytes) -> None:
+        turn = None
         try:
+            turn = await self.endpoint.manager.openings.turn(address)
             await self._let_in(request, address, rest)
+        except StylobateError as error:
+            self._refuse(error, request)
         finally:
             self._opening = None  # a task that has ended holds a sixth of an idle socket's memory
+            if turn is not None:
+                turn.end()
 
     async def _let_in(self, request: UpgradeRequest, address: str, rest: bytes) -> None:
         endpoint = self.endpoint
-        try:
-            await endpoint.doorkeeper.charge(address)
-            credential, is_in_cookie = endpoint.doorkeeper.credential(request)
-        except StylobateError as error:
-            self._refuse(error, request)
-            return
+        await endpoint.doorkeeper.charge(address)
+        credential, is_in_cookie = endpoint.doorkeeper.credential(request)
         if self._transport.is_closing():
             return
         self._transport.write(request.response())

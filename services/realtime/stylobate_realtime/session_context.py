@@ -8,6 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from stylobate_realtime.codes import Disconnect
+from stylobate_realtime.openings import Openings
 from stylobate_realtime.protocol.messages import Command
 from stylobate_realtime.settings import RealtimeSettings
 from stylobate_realtime.timers import TimerWheel
@@ -76,6 +77,7 @@ class SessionContext:
     handler: Handler
     writes: WriteQueue
     wheel: TimerWheel
+    openings: Openings
     loop: asyncio.AbstractEventLoop
     clock: Callable[[], float]
     """Seconds, monotonic: deadlines."""

@@ -25,6 +25,7 @@ from stylobate_realtime.commands import Commands
 from stylobate_realtime.departures import Departures
 from stylobate_realtime.hub import Hub
 from stylobate_realtime.key_renewal import KeyRenewal
+from stylobate_realtime.openings import Openings
 from stylobate_realtime.presence import Presence
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.protocol.messages import Command
@@ -77,9 +78,10 @@ class WebSocketManager:
         )  # fmt: skip
         self._wheel = TimerWheel(clock)
         self._chance = chance or random.Random()  # noqa: S311  spreads deadlines, hides nothing
+        self.openings = Openings(self._loop)
         self._context = SessionContext(
-            settings=settings, handler=self, writes=writes, wheel=self._wheel, loop=self._loop, clock=clock,
-            random=self._chance,
+            settings=settings, handler=self, writes=writes, wheel=self._wheel, openings=self.openings, loop=self._loop,
+            clock=clock, random=self._chance,
         )  # fmt: skip
         self._sessions: set[ClientSession] = set()
         self._users: Counter[str] = Counter()

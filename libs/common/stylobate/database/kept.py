@@ -14,7 +14,7 @@ _FOR_S = 1.0
 _SOON_S = 0.01
 """For how long one that is in use is waited for. A small statement takes less than 1 ms, to open another connection 3 ms."""
 _CALM = 8
-"""So many waits in a second are by chance. Beyond that, or once one was in vain, another connection is opened."""
+"""Waits in a second that are taken for chance. When there are more, or one was in vain, another connection is opened."""
 
 
 class KeptConnections:
