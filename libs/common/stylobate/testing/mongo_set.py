@@ -1,6 +1,8 @@
 """A replica set of three real ``mongod`` on loopback, for tests that take its primary away."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -78,6 +80,10 @@ class MongoSet:
             await process.wait()
 
         self._in_thread(down)
+
+    def freeze(self, member: str, *, freezes: bool) -> None:
+        """Have a member answer nothing, though its connections stay, or go on."""
+        os.kill(self._servers[member].process.pid, signal.SIGSTOP if freezes else signal.SIGCONT)
 
     def step_down(self) -> str:
         """Have the primary hand over to another member, not to return for a minute; return which it was."""

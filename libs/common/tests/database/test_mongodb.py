@@ -206,3 +206,11 @@ async def test_many_writes_of_a_transaction_go_in_portions(database: MongoManage
         async with database.transaction() as transaction:
             await transaction.write_each("thing", "insert", [{"_id": 20}, {"_id": 0}], [100] * 2)
     assert await database.find_one("thing", {"_id": 20}) is None
+
+
+async def test_what_does_not_fit_into_one_answer_is_not_read(database: MongoManager) -> None:
+    """A pipeline gives all that it has, or nothing: more than 16 MB is not brought here."""
+    await database.insert("large", [{"_id": number, "text": "x" * 1_000_000} for number in range(20)])
+    found = await database.aggregate_within("large", [{"$sort": {"_id": 1}}, {"$limit": 3}], 3)
+    assert [one["_id"] for one in found or ()] == [0, 1, 2]
+    assert await database.aggregate_within("large", [{"$sort": {"_id": 1}}], 20) is None

@@ -91,6 +91,18 @@ class Statements:
 
         return await self._do(collection, do, is_read=True)
 
+    async def aggregate_within(self, collection: str, pipeline: Sequence[Mapping[str, Any]], most: int) -> list[Document] | None:
+        """Return what a pipeline gives; None where that is more than one answer of the server holds: 16 MB.
+
+        :param most: how many documents it gives at most.
+        """
+
+        async def do(on: Collection, session: AsyncClientSession | None) -> list[Document] | None:
+            async with await on.aggregate(pipeline, session=session, batchSize=most + 1) as cursor:
+                return None if cursor.cursor_id else await cursor.to_list()
+
+        return await self._do(collection, do, is_read=True)
+
     async def count(self, collection: str, filter: Filter, *, limit: int = 0) -> int:  # noqa: A002
         """Return how many documents fit. :param limit: stop counting there; 0: nowhere."""
         options = {"limit": limit} if limit else {}

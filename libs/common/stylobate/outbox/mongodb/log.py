@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from bson.int64 import Int64
+from bson.regex import Regex
 
 from stylobate.database.mongodb import Document, MongoManager, MongoTransaction, micros
 from stylobate.outbox.errors import PositionExpiredError
@@ -95,7 +95,10 @@ class MongoEventLog:
         grown = [partition for partition in wanted if reached[partition] > position.numbers[partition]]
         if not grown:
             return LogPage([], position)
-        rows = await self._database.aggregate(EVENTS, _reading(position, grown, reached, types, each))
+        places = {one: {"partition": one, "number": {"$gt": position.numbers[one], "$lte": reached[one]}} for one in grown}
+        rows = await self._database.aggregate_within(EVENTS, _reading(places, types, each), each * len(grown))
+        if rows is None:
+            rows = await self._read_large(places, types, each, share)
         after = await self._ends()
         if after["epoch"] != ends["epoch"] or after["pruned"] != ends["pruned"]:
             await self._check(after, position, wanted)
@@ -111,6 +114,19 @@ class MongoEventLog:
                 reached[partition] = row["number"]
             found.append(logged_event(row))
         return LogPage(found, position.advanced(reached))
+
+    async def _read_large(
+        self, places: Mapping[int, Document], types: Sequence[EventPattern], each: int, share: int
+    ) -> list[Document]:
+        """Read no more than is given: of each partition the first events whose data exceed its share together, or all."""
+        sizes = [{"$project": {"_id": 0, "partition": 1, "number": 1, "size": {"$strLenBytes": "$data"}}}]
+        used, ends = dict.fromkeys(places, 0), dict[int, int]()
+        for row in await self._database.aggregate(EVENTS, _reading(places, types, each, sizes)):
+            if used[row["partition"]] <= share:
+                used[row["partition"]] += row["size"]
+                ends[row["partition"]] = row["number"]
+        wanted = {one: {**places[one], "number": {**places[one]["number"], "$lte": end}} for one, end in ends.items()}
+        return await self._database.aggregate(EVENTS, _reading(wanted, types, each)) if wanted else []
 
     async def numbers(self, tenant: str, stream: str, versions: Mapping[str, int]) -> dict[str, int]:
         if not versions:
@@ -161,14 +177,16 @@ def _position(ends: Document, which: str) -> Position:
 
 
 def _reading(
-    position: Position, grown: Sequence[int], reached: Mapping[int, int], types: Sequence[EventPattern], each: int
-) -> list[dict[str, Any]]:
-    """Return the pipeline that gives the next events of each partition, up to a number, one partition after the other."""
-    kinds = {"type": {"$regex": "|".join(f"(?:{kind.regex})" for kind in types)}} if types else {}
+    places: Mapping[int, Document], types: Sequence[EventPattern], each: int, then: Sequence[Document] = ()
+) -> list[Document]:
+    """Return the pipeline that gives the events of each partition in a place, some of each, one partition after the other."""
+    kinds = {"type": {"$in": [_asked(kind) for kind in types]}} if types else {}
+    parts: list[list[Document]] = [
+        [{"$match": {**place, **kinds}}, {"$sort": {"number": 1}}, {"$limit": each}, *then] for place in places.values()
+    ]
+    return [*parts[0], *({"$unionWith": {"coll": EVENTS, "pipeline": part}} for part in parts[1:])]
 
-    def of(partition: int) -> list[dict[str, Any]]:
-        place = {"partition": partition, "number": {"$gt": position.numbers[partition], "$lte": reached[partition]}}
-        return [{"$match": {**place, **kinds}}, {"$sort": {"number": 1}}, {"$limit": each}]
 
-    further = [{"$unionWith": {"coll": EVENTS, "pipeline": of(partition)}} for partition in grown[1:]]
-    return [*of(grown[0]), *further]
+def _asked(kind: EventPattern) -> str | Regex[str]:
+    """Return what finds the types that are meant."""
+    return Regex(kind.regex) if "*" in kind.text else kind.text
