@@ -2,14 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
 import orjson
 from bson.int64 import Int64
-from pymongo import UpdateOne
 
 from stylobate.audit.query import AuditPage, AuditQuery, Place
 from stylobate.audit.record import AuditRecord, Outcome
@@ -36,15 +34,16 @@ class MongoAuditStore:
 
     async def insert(self, records: Sequence[AuditRecord], transaction: MongoTransaction | None = None) -> None:
         documents = _documents(records)
-        if transaction is None and len(documents) > 1:
-            with suppress(DuplicateError):  # some are there already, which is rare: nothing of these was written
-                await self._database.transact(lambda own: _written(own, documents))
-                return
-        writes = [UpdateOne({"_id": one.pop("_id")}, {"$setOnInsert": one}, upsert=True) for one in documents]
-        if transaction is not None or len(writes) == 1:
-            await (transaction or self._database).bulk(RECORDS, writes)
+        if transaction is not None:
+            await _added(transaction, documents)
+        elif len(documents) == 1:
+            (one,) = documents
+            await self._database.update_one(RECORDS, {"_id": one.pop("_id")}, {"$setOnInsert": one}, upsert=True)
         else:
-            await self._database.transact(lambda own: own.bulk(RECORDS, writes))
+            try:
+                await self._database.transact(lambda own: _written(own, documents))
+            except DuplicateError:  # some are there already, which is rare: nothing of these was written
+                await self._database.transact(lambda own: _added(own, documents))
 
     async def read(self, query: AuditQuery, limit: int) -> AuditPage:
         where = _where(query)
@@ -88,7 +87,24 @@ def _bounded(time: datetime) -> int:
 
 
 async def _written(transaction: MongoTransaction, documents: Sequence[Document]) -> None:
-    await transaction.write_each(RECORDS, "insert", documents, [_LEAST_BYTES + len(one["detail"]) for one in documents])
+    await transaction.write_each(RECORDS, "insert", documents, _sizes(documents))
+
+
+async def _added(transaction: MongoTransaction, documents: Sequence[Document]) -> None:
+    """Insert those that are not there."""
+    updates: list[Document] = [
+        {
+            "q": {"_id": one["_id"]},
+            "u": {"$setOnInsert": {name: value for name, value in one.items() if name != "_id"}},
+            "upsert": True,
+        }
+        for one in documents
+    ]
+    await transaction.write_each(RECORDS, "update", updates, _sizes(documents))
+
+
+def _sizes(documents: Sequence[Document]) -> list[int]:
+    return [_LEAST_BYTES + len(one["detail"]) for one in documents]
 
 
 def said(document: Document) -> bytes:

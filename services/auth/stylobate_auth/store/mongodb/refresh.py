@@ -6,9 +6,9 @@ Those that were spent stand in a collection of their own, by which the session i
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import repeat
 from typing import Any
 
-from pymongo import UpdateOne
 from stylobate.audit import AuditRecord, AuditTrail
 from stylobate.database.mongodb import Document, MongoManager, MongoTransaction, from_micros, micros
 
@@ -17,6 +17,8 @@ from stylobate_auth.refresh_token import FoundRefresh, RefreshToken, Rotation
 from stylobate_auth.store.mongodb.documents import NOW, account_as_far, from_session, session_of
 from stylobate_auth.store.sessions import RefreshKey
 
+_BYTES = 4096
+"""More than a change of a session takes, or the note of a token."""
 _WITH_ACCOUNT: list[dict[str, Any]] = [
     {"$lookup": {"from": "account", "localField": "account_id", "foreignField": "_id", "as": "account"}},
     {"$unwind": "$account"},
@@ -55,8 +57,8 @@ class MongoRefreshTokens:
         async def work(transaction: MongoTransaction) -> list[bool]:
             done = await _may(transaction, [one for one, _ in rotations]) if looks else [True] * len(rotations)
             fit = [both for both, is_done in zip(rotations, done, strict=True) if is_done]
-            changes = [UpdateOne(_unspent(one), _change(one)) for one, _ in fit]
-            if (await transaction.bulk("session", changes)).matched < len(fit):
+            changes = [{"q": _unspent(one), "u": _change(one)} for one, _ in fit]
+            if await transaction.write_each("session", "update", changes, repeat(_BYTES, len(fit))) < len(fit):
                 raise _OvertakenError
             await _note_spent(transaction, [one for one, _ in fit])
             if fit:
@@ -117,7 +119,7 @@ def _change(one: Rotation) -> list[dict[str, Any]]:
 
 
 async def _note_spent(transaction: MongoTransaction, rotations: Sequence[Rotation]) -> None:
-    changes = []
+    changes = list[Document]()
     for one in rotations:
         values = {
             "tenant": one.session.tenant,
@@ -126,8 +128,8 @@ async def _note_spent(transaction: MongoTransaction, rotations: Sequence[Rotatio
             "expires_at": micros(one.spent.expires_at),
         }
         stored = {name: {"$literal": value} for name, value in values.items()} | {"used_at": NOW}
-        changes.append(UpdateOne({"_id": one.spent.hash}, [{"$set": stored}], upsert=True))
-    await transaction.bulk("spent_token", changes)
+        changes.append({"q": {"_id": one.spent.hash}, "u": [{"$set": stored}], "upsert": True})
+    await transaction.write_each("spent_token", "update", changes, repeat(_BYTES, len(changes)))
 
 
 async def _find(
