@@ -11,6 +11,7 @@ from pathlib import Path
 
 from stylobate.app import Placement
 from stylobate.app.host import Host
+from stylobate.launcher import large_pages
 from stylobate.launcher.output import plain_errors
 from stylobate.launcher.process import load_host_settings, run_to_end, start_logs, until_stopped
 from stylobate.logs import Logs, get_logger
@@ -62,6 +63,7 @@ async def host(placement: Placement, logs: Logs, on_ready: Callable[[Host], None
         calm_collector()
         on_ready(running)
         if goes_on():
+            await asyncio.to_thread(large_pages.gather)
             await asyncio.Event().wait()
 
 
