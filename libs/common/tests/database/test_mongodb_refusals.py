@@ -1,5 +1,6 @@
 """A MongoDB that the platform cannot run on: one line that says what is the matter, and no waiting for what does not pass."""
 
+import asyncio
 import socket
 from pathlib import Path
 
@@ -93,3 +94,15 @@ async def test_a_part_without_migrations_is_refused(mongo_url: str, tmp_path: Pa
     """What is not there for MongoDB yet is not half there."""
     with pytest.raises(MigrationError, match="carts does not run on MongoDB yet"):
         await MongoMigrator(mongo_url, "bank", (MigrationSet("carts", tmp_path),)).upgrade()
+
+
+async def test_who_is_waited_for_is_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """The server and what it said, without all that the driver knows."""
+    url = f"mongodb://127.0.0.1:{free_ports(1)}/stylobate?replicaSet=rs0"
+    waiting = asyncio.create_task(MongoMigrator(url, "bank", LEASES).upgrade())
+    try:
+        await until(lambda: "waiting_for" in caplog.text)
+    finally:
+        waiting.cancel()
+    assert "Connect call failed" in caplog.text
+    assert "Topology" not in caplog.text

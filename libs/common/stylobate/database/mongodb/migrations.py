@@ -136,7 +136,7 @@ class MongoMigrator:
         except OperationFailure as error:
             if error.code != _MAY_NOT:
                 raise
-            user = user_of(self._url) or "nobody"
+            user = user_of(self._url) or "a URL without a user"
             raise MigrationError(f"{user} may not bring the database {database.name} up to date: {may_not(error)}") from error
 
     @asynccontextmanager
@@ -148,9 +148,10 @@ class MongoMigrator:
                 try:
                     with refusals(self._setting, self._url):
                         check_greeting(self._setting, self._url, await client.admin.command("hello"))
-                except ServerSelectionTimeoutError:
+                except ServerSelectionTimeoutError as error:
                     await look(self._setting, self._url)
-                    raise
+                    # in one line: the driver tells all that it knows of every server
+                    raise ConnectionFailure(str(error).partition(" (configured")[0].partition(", Timeout:")[0]) from error
 
             what = f"database {hosts(self._url)} for migrations of {self._service}"
             await wait_for_dependency(what, greet, faults=(OSError, ConnectionFailure))
