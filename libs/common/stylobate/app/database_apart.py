@@ -24,6 +24,8 @@ class _Held(Protocol):
 
     def hold(self, why: str) -> None: ...
 
+    async def use(self, url: str, /) -> None: ...
+
 
 D = TypeVar("D", bound=_Held)
 

@@ -162,15 +162,14 @@ class AppManager:
         from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
 
         await self._migrated()
-        opened = MongoManager.open(
-            self.settings.database_url, service=self.name, pool_size=self.settings.database_pool_size, limits=self._limits()
-        )
+        opened = partial(MongoManager.open, self.changes.newest.database_url, service=self.name, limits=self._limits())
+        database = await self.enter(opened(pool_size=self.settings.database_pool_size, refused=self._refused), name="database")
 
-        async def take(_: Settings) -> None:
-            raise ConfigError([f"{URL}: a service on MongoDB takes another user or password when it is restarted"])
+        async def take(fresh: Settings) -> None:
+            await database.use(fresh.database_url)
 
         self.follow("database_url", take=take)
-        return MongoStorage(await self.enter(opened, name="database"))
+        return MongoStorage(database)
 
     async def database(self) -> DatabaseManager:
         """Open this service's PostgreSQL; waits for the server, migrates in development and elsewhere waits for who migrates."""
@@ -207,27 +206,12 @@ class AppManager:
         if is_mongodb(url):
             from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
 
-            on_mongodb = partial(MongoManager.open, service=self.name, limits=self._limits(), setting=setting)
-            mongo, _ = await self._apart(name, field, on_mongodb, lambda one: look(MongoStorage(one)))
-
-            async def refuse(fresh: Settings) -> None:
-                if getattr(fresh, field).get(name) != url:
-                    raise ConfigError([f"{setting}: {name} is on MongoDB: it takes another user or password at a restart"])
-
-            self.follow(field, take=refuse)
-            return MongoStorage(mongo)
+            on_mongodb = partial(
+                MongoManager.open, service=self.name, limits=self._limits(), setting=setting, refused=self._refused
+            )
+            return MongoStorage(await self._apart(name, field, on_mongodb, lambda one: look(MongoStorage(one))))
         on_postgres = partial(self._opened, setting=setting, refused=self._refused)
-        database, opening = await self._apart(name, field, on_postgres, lambda one: look(PostgresStorage(one)))
-
-        async def take(fresh: Settings) -> None:
-            wanted = getattr(fresh, field)
-            if wanted.keys() != getattr(self.settings, field).keys():
-                raise ConfigError([f"{setting}: databases are added and taken away at a restart"])
-            await database.use(wanted[name])
-            opening.again()
-
-        self.follow(field, take=take)
-        return PostgresStorage(database)
+        return PostgresStorage(await self._apart(name, field, on_postgres, lambda one: look(PostgresStorage(one))))
 
     async def module_storage(self, schema: ModuleSchema) -> Storage:
         """Open what a module keeps data of its own in, likewise. Raises ConfigError, MigrationError."""
@@ -246,23 +230,20 @@ class AppManager:
         if is_mongodb(schema.url):
             from stylobate.database.mongodb import MongoManager  # noqa: PLC0415  its driver: 11 MB, for whoever has one
 
-            limits, on_mongodb = self._limits(), partial(MongoManager.open, service=schema.name, setting=setting, bounds_all=True)
-            mongo, _ = await self._held_back(name, url, migrator, partial(on_mongodb, limits=limits), _nothing_more)
-
-            async def refuse(fresh: Settings) -> None:
-                if url_in(fresh) != schema.url:
-                    raise ConfigError([f"{setting}: {schema.module} is on MongoDB: it takes another password at a restart"])
-
-            self.follow(field, "database_url", take=refuse)
+            on_mongodb = partial(
+                MongoManager.open,
+                service=schema.name,
+                limits=self._limits(),
+                setting=setting,
+                bounds_all=True,
+                refused=self._refused,
+            )
+            mongo, opening_mongo = await self._held_back(name, url, migrator, on_mongodb, _nothing_more)
+            self._exchange(mongo, opening_mongo, url_in, field, "database_url")
             return MongoStorage(mongo)
         on_postgres = partial(self._opened, service=schema.name, setting=setting, refused=self._refused)
         database, opening = await self._held_back(name, url, migrator, on_postgres, _nothing_more)
-
-        async def take(fresh: Settings) -> None:
-            await database.use(url_in(fresh))
-            opening.again()
-
-        self.follow(field, "database_url", take=take)
+        self._exchange(database, opening, url_in, field, "database_url")
         return PostgresStorage(database)
 
     async def _apart(
@@ -271,7 +252,7 @@ class AppManager:
         field: str,
         opened: Callable[..., AbstractAsyncContextManager[D]],
         look: Callable[[D], Awaitable[None]],
-    ) -> tuple[D, Opening[D]]:
+    ) -> D:
         settings, service = self.settings, self.name
         migrator = partial(
             migrator_of,
@@ -285,7 +266,24 @@ class AppManager:
             newest: Mapping[str, str] = getattr(self.changes.newest, field)
             return newest.get(name, getattr(settings, field)[name])
 
-        return await self._held_back(name, url, migrator, opened, look)
+        def url_in(fresh: Any) -> str:
+            wanted: Mapping[str, str] = getattr(fresh, field)
+            if wanted.keys() != getattr(settings, field).keys():
+                raise ConfigError([f"{type(settings).variable(field)}: databases are added and taken away at a restart"])
+            return wanted[name]
+
+        database, opening = await self._held_back(name, url, migrator, opened, look)
+        self._exchange(database, opening, url_in, field)
+        return database
+
+    def _exchange(self, database: D, opening: Opening[D], url_in: Callable[[Any], str], *fields: str) -> None:
+        """Have the user and the password followed that these settings give."""
+
+        async def take(fresh: Settings) -> None:
+            await database.use(url_in(fresh))
+            opening.again()
+
+        self.follow(*fields, take=take)
 
     async def _held_back(
         self,

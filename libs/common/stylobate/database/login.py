@@ -23,12 +23,21 @@ class Login:
     """The URL in use, and the one before or after it: passwords are exchanged at the server and here, never at the same moment.
 
     :param refused: is called when the server refuses all of them; somebody may know another.
+    :param refusal: what connecting raises then.
     """
 
-    def __init__(self, url: str, *, setting: str = URL, refused: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        setting: str = URL,
+        refused: Callable[[], None] = lambda: None,
+        refusal: type[Exception] = REFUSED,
+    ) -> None:
         self._urls = [url]
         self._setting = setting
         self._refused = refused
+        self._refusal = refusal
         self._offered = asyncio.Event()
 
     @property
@@ -41,7 +50,7 @@ class Login:
         offered = self._offered
         try:
             return await self._connect(connect)
-        except REFUSED:
+        except self._refusal:
             self._refused()
             with suppress(TimeoutError):
                 async with asyncio.timeout(_PATIENCE_S):
@@ -54,7 +63,7 @@ class Login:
         for url in others:
             try:
                 return await connect(url)
-            except REFUSED:
+            except self._refusal:
                 continue
         connection = await connect(last)
         if last is not self._urls[0]:
@@ -77,7 +86,7 @@ class Login:
         self._offered = asyncio.Event()
         try:
             await look(url)
-        except REFUSED as error:
+        except self._refusal as error:
             raise ConfigError([f"{self._setting}: database {hosts(url)}: {error.args[0]}"]) from None
         self._urls = [url, before]
         return urlsplit(url).username != urlsplit(before).username

@@ -182,7 +182,7 @@ async def test_a_command_takes_no_task_of_its_own(database: MongoManager) -> Non
 async def test_a_connection_that_is_given_up_says_so_to_who_waits(database: MongoManager) -> None:
     """The driver gives up what is under way to a server that it cannot reach any more: who waits is told, and the next works."""
     waiting = asyncio.create_task(database.command({"find": "account", "filter": {"$where": "sleep(1000) || true"}}))
-    (server,) = database._client._topology._servers.values()
+    (server,) = database.way().client._topology._servers.values()
     await until(lambda: server.pool.active_contexts)
     for context in [*server.pool.active_contexts]:
         context.cancel()

@@ -40,7 +40,7 @@ class MongoModuleDatabase(ModuleDatabase):
         return found.with_options(read_preference=SecondaryPreferred(max_staleness=SECONDARY_LAG_S)) if self._may_lag else found
 
     async def transact(self, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
-        session, is_left = self._database.session(), False
+        session, is_left = self._database.way().session(), False
         try:
             return await session.with_transaction(work, _SNAPSHOT, MAJORITY, ReadPreference.PRIMARY)
         except asyncio.CancelledError:

@@ -10,6 +10,7 @@ from pymongo.errors import (
     InvalidOperation,
     OperationFailure,
     PyMongoError,
+    ServerSelectionTimeoutError,
 )
 
 from stylobate.database.faults import RETRY_AFTER
@@ -21,6 +22,9 @@ FAULTS = (OSError, PyMongoError, BSONError, OverflowError, UnicodeError)
 _TRANSIENT, _UNKNOWN = "TransientTransactionError", "UnknownTransactionCommitResult"
 _DUPLICATE, _BAD_VALUE = 11000, 2
 _TOO_LARGE = "too large"
+NOT_US = (18, 8000)
+"""The server answers, and does not let this user in with this password."""
+_MAY_NOT, _GONE, _NOT_LET_IN = 13, "requires authentication", "AuthenticationFailed"
 _REFUSED = frozenset((15, 22, 10334, 17280, 17419, 17420))
 """What a value is to blame for: it overflows, cannot be BSON, or is too large."""
 _MAY_PASS = frozenset(
@@ -40,7 +44,7 @@ _MAY_PASS = frozenset(
             13436,
         ),  # the way there, another primary, a server that stops
         *(24, 46, 50, 64, 112, 202, 225, 239, 246, 251, 262, 267, 290),  # took too long, or clashed with others
-        *(14031, 146, 43, 133, 134, 175, 237, 240, 11601, 8000),  # full, interrupted, no server of the kind that was asked for
+        *(14031, 146, 43, 133, 134, 175, 237, 240, 11601),  # full, interrupted, no server of the kind that was asked for
     )
 )
 """What may go well another time; nothing is wrong with what was asked."""
@@ -60,12 +64,27 @@ class ClashError(Exception):
     """A transaction was undone because others were at it too, or the server went away: it may be made anew."""
 
 
+class LoginRefusedError(Exception):
+    """The server answers, and does not let this user in with this password; the text is one line for a person."""
+
+
+def is_refused(error: BaseException) -> bool:
+    """Return whether the server did nothing because of who we are: not let in, or let in and removed since."""
+    if isinstance(error, ServerSelectionTimeoutError):  # for the driver a server that refused us is gone for a moment
+        return _NOT_LET_IN in str(error)
+    if not isinstance(error, OperationFailure):
+        return False
+    return error.code in NOT_US or (error.code == _MAY_NOT and _GONE in str(error))
+
+
 def fault_of(error: BaseException) -> Exception | None:
     """Return what a caller gets for an error of a statement; None for a defect, which stays what it is."""
     if isinstance(error, (InvalidDocument, BSONError, OverflowError, UnicodeError)):
         return ValueRefusedError()
     if isinstance(error, BulkWriteError):
         return _of_bulk(error)
+    if is_refused(error):
+        return unavailable(error)
     if isinstance(error, OperationFailure):
         return _of_code(error, error.code, error.details or {})
     is_closed = isinstance(error, InvalidOperation) and "after close" in str(error)

@@ -11,10 +11,11 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import pymongo
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 
-from stylobate.config import ConfigError
+from stylobate.database.mongodb.faults import is_refused
 from stylobate.errors import UnavailableError
 from stylobate.logs import get_logger
 from stylobate.resilience import backoff
@@ -68,8 +69,11 @@ class Leftovers:
         pauses, until = backoff(initial=0.05, maximum=1.0), monotonic() + _LIFETIME_S
         while goes_on() and monotonic() < until:
             try:
-                await self._database.command({"killSessions": [session.session_id]}, on_admin=True)
-            except (UnavailableError, ConfigError, PyMongoError) as error:
+                with pymongo.timeout(self._database.statement_s):  # by the user whose session it is
+                    await session.client.admin.command({"killSessions": [session.session_id]})
+            except (PyMongoError, OSError) as error:
+                if is_refused(error):  # nobody is left who may
+                    return
                 _log.info("database_transaction_left", database=self._database.where, error=type(error).__name__)
                 await asyncio.sleep(next(pauses))
             else:

@@ -11,27 +11,26 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import pymongo
-from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
-from pymongo.read_concern import ReadConcern
-from pymongo.read_preferences import ReadPreference, SecondaryPreferred
+from pymongo.read_preferences import SecondaryPreferred
 
 from stylobate.config import ConfigError
 from stylobate.database.address import hosts
 from stylobate.database.faults import RETRY_AFTER
+from stylobate.database.login import Login
 from stylobate.database.manager import Limits
 from stylobate.database.mongodb.address import database_of
-from stylobate.database.mongodb.faults import FAULTS, ClashError, fault_of, unavailable
+from stylobate.database.mongodb.faults import FAULTS, ClashError, LoginRefusedError, fault_of, unavailable
 from stylobate.database.mongodb.lean_pool import LeanPool
 from stylobate.database.mongodb.leftovers import Leftovers
 from stylobate.database.mongodb.refusal import check_greeting, is_about_rights, look, may_not, refusals
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.signals import Signalled, Signals
 from stylobate.database.mongodb.statements import Collection, Do, Document, R, Statements
-from stylobate.database.mongodb.succession import Succession
-from stylobate.database.mongodb.transaction import MAJORITY, MongoTransaction
+from stylobate.database.mongodb.transaction import MongoTransaction
+from stylobate.database.mongodb.ways import CODECS, Way, Ways
 from stylobate.database.refusal import URL
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Health, Status
@@ -39,14 +38,12 @@ from stylobate.logs import get_logger
 from stylobate.resilience import backoff, wait_for_dependency
 
 T = TypeVar("T")
-_CODECS: CodecOptions[Document] = CodecOptions(tz_aware=True)
 _LIMITS = Limits()
 _PATIENCE = timedelta(seconds=1)
 """For a server that cannot be reached, before a caller is told."""
 _WAIT_MS = 2000
 _IDLE_MS = 10_000
 SECONDARY_LAG_S = 90
-_ALWAYS_THERE = "migration"
 _log = get_logger("app")
 
 
@@ -56,8 +53,7 @@ class MongoManager(Statements):
     ``reader`` has the reading ones, from a secondary where there is one (what it gives may be a moment old).
     """
 
-    def __init__(self, client: AsyncMongoClient[Document], name: str, where: str, limits: Limits) -> None:
-        self._client = client
+    def __init__(self, ways: Callable[[str, float], Ways], name: str, where: str, limits: Limits) -> None:
         self.name = name
         """Of its database."""
         self.where = where
@@ -66,9 +62,7 @@ class MongoManager(Statements):
         self.lock_s = limits.lock.total_seconds()
         self.held = ""
         """Why nothing is asked of the server yet; empty: it is."""
-        self._database = client.get_database(name, _CODECS, ReadPreference.PRIMARY, MAJORITY, ReadConcern("majority"))
-        self._collections: dict[str, Collection] = {}
-        self._succession = Succession(client, self._database.get_collection(_ALWAYS_THERE), self.statement_s)
+        self._ways = ways(name, self.statement_s)
         self._in_use = 0
         self._signals: Signals
         self.leftovers = Leftovers(self)
@@ -87,6 +81,7 @@ class MongoManager(Statements):
         setting: str = URL,
         waits: bool = True,
         bounds_all: bool = False,
+        refused: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[Self]:
         """Connect, waiting for a server that does not answer yet, and close everything at the end.
 
@@ -95,18 +90,20 @@ class MongoManager(Statements):
         :param limits: of statements, and of how long a transaction is begun anew because it clashed with others.
         :param setting: that the URL comes from, for who must set it right. :param waits: False: whoever asks first waits.
         :param bounds_all: whether what is asked of a collection directly is bounded like a statement.
+        :param refused: is called when the server refuses the user or the password: who knows another may :meth:`use` it.
         :raises ConfigError: the server answers and does not let us in, or is none that the platform can run on.
         """
-        client = client_of(
-            url,
-            f"stylobate-{service}",
+        made = partial(
+            client_of,
+            name=f"stylobate-{service}",
             pool_size=pool_size,
             connect_timeout=connect_timeout,
             setting=setting,
             within=limits.statement if bounds_all else None,
         )
+        login = Login(url, setting=setting, refused=refused, refusal=LoginRefusedError)
+        manager = cls(partial(Ways, login, made), database_of(url, service), hosts(url), limits)
         try:
-            manager = cls(client, database_of(url, service), hosts(url), limits)
             if waits:
                 await wait_for_dependency(f"database {hosts(url)} for {service}", partial(manager._greet, setting, url))
             async with Signals.open(manager) as manager._signals:
@@ -115,23 +112,37 @@ class MongoManager(Statements):
                 finally:
                     await manager.leftovers.close()
         finally:
-            await client.close()
+            await manager._ways.close()
+
+    async def use(self, url: str) -> None:
+        """Go on with another user or password; what is under way ends as who it was.
+
+        :raises ConfigError: it is refused (it is used once the server takes it), or leads to another server or database.
+        """
+        await self._ways.use(url)
+        self._signals.renew()
 
     def collection(self, name: str) -> Collection:
         """Return a collection as the driver has it."""
-        if (found := self._collections.get(name)) is None:
-            found = self._collections[name] = self._database.get_collection(name)
-        return found
-
-    def session(self) -> AsyncClientSession:
-        """Return a session for a transaction."""
-        self.check_held()
-        return self._client.start_session(causal_consistency=False)
+        return self._ways.current.collection(name)
 
     def check_held(self) -> None:
         """Raise DatabaseUnavailableError while nothing is to be asked of the server."""
         if self.held:
             raise DatabaseUnavailableError(metadata={"cause": self.held}, retry_after=RETRY_AFTER)
+
+    def way(self) -> Way:
+        """Return what a transaction goes by."""
+        self.check_held()
+        return self._ways.current
+
+    async def settled(self) -> Way:
+        """Return what statements go by; while another login is looked for, after that."""
+        return await self._ways.settled()
+
+    async def is_let_in_anew(self, way: Way, error: BaseException) -> bool:
+        """Return whether the server did nothing because of who we were, and we are somebody else by now."""
+        return await self._ways.found(way, error)
 
     def transaction(self) -> MongoTransaction:
         """Return a context manager that gives a transaction: committed at its end, undone on errors."""
@@ -175,13 +186,13 @@ class MongoManager(Statements):
 
         Raises as statements do, and ConfigError where the user may not.
         """
-        database = self._client.admin if on_admin else self._database
 
-        async def do(_: Collection, __: AsyncClientSession | None) -> Document:
-            return await database.command(command, codec_options=_CODECS)
+        async def do(database: Any, _: AsyncClientSession | None) -> Document:
+            found: Document = await database.command(command, codec_options=CODECS)
+            return found
 
         try:
-            return await self._do("", do)
+            return await self.run(lambda way: way.client.admin if on_admin else way.database, do)
         except OperationFailure as error:
             if is_about_rights(error):
                 raise ConfigError([f"{URL}: database {self.name} at {self.where}: {may_not(error)}"]) from error
@@ -206,18 +217,24 @@ class MongoManager(Statements):
         return Health(status, details, metrics)
 
     async def _do(self, collection: str, do: Do[R], *, is_read: bool = False) -> R:
-        return await self.run(self._database if not collection else self.collection(collection), do, is_of_primary=is_read)
+        return await self.run(lambda way: way.collection(collection), do, is_of_primary=is_read)
 
-    async def run(self, on: Any, do: Do[R], *, is_of_primary: bool = False) -> R:
+    async def run(self, on: Callable[[Way], Any], do: Do[R], *, is_of_primary: bool = False) -> R:
         """Send one statement.
 
+        :param on: gives what it is sent to.
         :param is_of_primary: it reads, and is to see all that was acknowledged before, by a primary that is gone too.
         """
         self.check_held()
         self._in_use += 1
         try:
-            with pymongo.timeout(self.statement_s):
-                return await (self._succession.read(on, do) if is_of_primary else do(on, None))
+            way = await self._ways.settled()
+            try:
+                return await self._sent(way, on, do, is_of_primary=is_of_primary)
+            except FAULTS as error:
+                if not await self._ways.found(way, error):
+                    raise
+            return await self._sent(self._ways.current, on, do, is_of_primary=is_of_primary)
         except FAULTS as error:
             known = fault_of(error)
             if known is None:
@@ -226,13 +243,16 @@ class MongoManager(Statements):
         finally:
             self._in_use -= 1
 
+    async def _sent(self, way: Way, on: Callable[[Way], Any], do: Do[R], *, is_of_primary: bool) -> R:
+        with pymongo.timeout(self.statement_s):
+            return await (way.succession.read(on(way), do) if is_of_primary else do(on(way), None))
+
     async def _greet(self, setting: str, url: str) -> None:
         """Ask for a sign of life. Raises DatabaseUnavailableError, and ConfigError for what no waiting cures."""
         try:
             with refusals(setting, url):
-                check_greeting(setting, url, await self._client.admin.command("hello"))
-                # what the server does not let everybody see: the user and the password are looked at
-                await self._database.get_collection(_ALWAYS_THERE).find_one({}, {"_id": 1})
+                check_greeting(setting, url, await self._ways.current.client.admin.command("hello"))
+                await self._ways.current.look()
         except ServerSelectionTimeoutError as error:
             await look(setting, url)
             raise unavailable(error) from error
@@ -250,7 +270,7 @@ class Reader(Statements):
         if not is_read:
             raise RuntimeError("a reader writes nothing")
         preference = SecondaryPreferred(max_staleness=SECONDARY_LAG_S)
-        return await self._database.run(self._database.collection(collection).with_options(read_preference=preference), do)
+        return await self._database.run(lambda way: way.collection(collection).with_options(read_preference=preference), do)
 
 
 def client_of(

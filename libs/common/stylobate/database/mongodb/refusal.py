@@ -10,11 +10,11 @@ from pymongo.uri_parser import parse_uri
 
 from stylobate.config import ConfigError
 from stylobate.database.address import hosts
+from stylobate.database.mongodb.faults import NOT_US
 
 _WIRE_6 = 17
 """What MongoDB 6.0 says of itself in its greeting."""
 _LOOK_MS = 1000
-_NOT_US = (18, 8000)
 _MAY_NOT = 13
 _NO_TLS, _NOT_TRUSTED = "SSL handshake failed", "CERTIFICATE_VERIFY_FAILED"
 
@@ -33,7 +33,7 @@ def refusals(setting: str, url: str) -> Iterator[None]:
 
 def _refusal(error: BaseException) -> str:
     match error:
-        case OperationFailure() if error.code in _NOT_US:
+        case OperationFailure() if error.code in NOT_US:
             return f"it does not let us in: {(error.details or {}).get('errmsg', error)}"
         case OperationFailure() if error.code == _MAY_NOT:
             return may_not(error)

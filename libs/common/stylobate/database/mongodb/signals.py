@@ -78,6 +78,13 @@ class Signals:
             raise
         return listening
 
+    def renew(self) -> None:
+        """Open the stream anew, as whoever we are by now."""
+        if self._task is not None:
+            self._task.cancel()
+            self._opened.clear()
+            self._task = asyncio.create_task(self._run(has_been=True), name="database-signals")
+
     def forget(self, listening: Signalled) -> None:
         """Remove a callback."""
         if listening in self._listening:
@@ -88,9 +95,9 @@ class Signals:
             if channel in (None, listening.channel):
                 listening.call()
 
-    async def _run(self) -> None:
+    async def _run(self, *, has_been: bool = False) -> None:
         """Follow the stream, and open it again when it is lost; then everybody looks, for nobody knows what was missed."""
-        waits, has_been = backoff(initial=0.05, maximum=2.0), False
+        waits = backoff(initial=0.05, maximum=2.0)
         while goes_on():
             try:
                 async with await self._database.collection(COLLECTION).watch(_PIPELINE, max_await_time_ms=_AWAIT_MS) as stream:

@@ -27,6 +27,7 @@ from stylobate.resilience import backoff
 
 if TYPE_CHECKING:
     from stylobate.database.mongodb.manager import MongoManager
+    from stylobate.database.mongodb.ways import Way
 
 MAJORITY = WriteConcern("majority", j=True)
 _SNAPSHOT = ReadConcern("snapshot")
@@ -54,6 +55,7 @@ class MongoTransaction(Statements):
     def __init__(self, database: "MongoManager", *, replays: bool = True, until: float = 0.0) -> None:
         self._database = database
         self._replays = replays
+        self._way: Way
         self._session: AsyncClientSession
         self._done: list[tuple[str, Do[Any], Any]] = []
         self._signals: set[str] = set()
@@ -104,7 +106,8 @@ class MongoTransaction(Statements):
 
     async def __aenter__(self) -> Self:
         """Begin; the server hears of it with the first statement."""
-        self._session = self._database.session()
+        self._way = self._database.way()
+        self._session = self._way.session()
         await self._begin()
         return self
 
@@ -141,10 +144,16 @@ class MongoTransaction(Statements):
     async def _once(self, collection: str, do: Do[R]) -> R:
         """Send one statement. Raises ClashError where all may be begun anew; after other errors it is over."""
         self._asked = monotonic()
+        await self._follow()
         try:
             with pymongo.timeout(self._left_s()):
-                return await do(self._database.collection(collection), self._session)
+                return await do(self._way.collection(collection), self._session)
         except FAULTS as error:
+            if await self._database.is_let_in_anew(self._way, error):
+                if await self._follow():
+                    return await self._once(collection, do)
+                self._is_left = True  # nobody may be able to undo what another user did
+                raise ClashError from error
             if is_transient(error):
                 raise ClashError from error
             self._is_open = False
@@ -155,6 +164,15 @@ class MongoTransaction(Statements):
         except BaseException:
             self._is_open, self._is_left = False, True
             raise
+
+    async def _follow(self) -> bool:
+        """Go on with another password, where the user has one by now; return whether that is so."""
+        way = await self._database.settled()
+        if way is self._way or way.user != self._way.user:
+            return False
+        way.take_over(self._session)
+        self._way = way
+        return True
 
     async def _anew(self, clash: BaseException) -> None:
         """Begin anew and do what was done so far. Raises DatabaseUnavailableError where it turns out otherwise, or lasts."""
@@ -188,6 +206,10 @@ class MongoTransaction(Statements):
         return max(_LEAST_S, min(statement_s, self._until - monotonic())) if self._until else statement_s
 
     async def _begin(self) -> None:
+        way = self._database.way()
+        if self._way is not way:  # another login took over
+            await self._end_session()
+            self._way, self._session = way, way.session()
         await self._session.start_transaction(
             read_concern=_SNAPSHOT, write_concern=MAJORITY, read_preference=ReadPreference.PRIMARY
         )
@@ -199,6 +221,7 @@ class MongoTransaction(Statements):
         until = self._asked + self._left_s()
         while True:
             self._is_left = True
+            await self._follow()
             try:
                 with pymongo.timeout(max(_LEAST_S, until - monotonic())):
                     await self._session.commit_transaction()
@@ -210,7 +233,8 @@ class MongoTransaction(Statements):
                     clash.__cause__ = error
                     await self._anew(clash)
                     continue
-                if is_commit_unknown(error) and monotonic() + pause < until:
+                is_other = await self._database.is_let_in_anew(self._way, error)
+                if (is_other or is_commit_unknown(error)) and monotonic() + pause < until:
                     await asyncio.sleep(pause)
                     continue
                 known = fault_of(error)
@@ -233,10 +257,13 @@ class MongoTransaction(Statements):
         try:
             await self._abort()
         finally:
-            if self._is_left:
-                self._database.leftovers.leave(self._session)
-            else:
-                await self._session.end_session()
+            await self._end_session()
+
+    async def _end_session(self) -> None:
+        if self._is_left:
+            self._database.leftovers.leave(self._session)
+        else:
+            await self._session.end_session()
 
 
 async def _written(

@@ -9,6 +9,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import Primary, SecondaryPreferred
 from stylobate.database.mongodb import Document, MongoManager, Statements
 from stylobate.database.mongodb.manager import SECONDARY_LAG_S
+from stylobate.database.mongodb.statements import Collection
 from stylobate.errors import DatabaseUnavailableError
 
 T = TypeVar("T")
@@ -43,9 +44,11 @@ async def _of_one_moment(
     *,
     is_of_primary: bool,
 ) -> list[Document]:
-    async def do(on: object, _: AsyncClientSession | None) -> list[Document]:
-        del on
-        there = database.collection(collection).with_options(read_concern=_SNAPSHOT, read_preference=preference)
-        return await (await there.aggregate(pipeline)).to_list()
+    async def do(on: Collection, _: AsyncClientSession | None) -> list[Document]:
+        return await (await on.aggregate(pipeline)).to_list()
 
-    return await database.run(None, do, is_of_primary=is_of_primary)
+    return await database.run(
+        lambda way: way.collection(collection).with_options(read_concern=_SNAPSHOT, read_preference=preference),
+        do,
+        is_of_primary=is_of_primary,
+    )
