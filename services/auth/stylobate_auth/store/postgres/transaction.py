@@ -52,11 +52,13 @@ _REMEMBER_PLACE = """
 insert into login_place as known (tenant, account_id, place, expires_at) values ($1, $2, $3, $4)
 on conflict (tenant, account_id, place) do update set expires_at = greatest(known.expires_at, excluded.expires_at)
 """
-_ADD_SESSION = """
-insert into session (tenant, id, account_id, opened_at, expires_at, token_expires_at, address, agent, seen_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+_OPEN_SESSION = """
+with opened as (
+    insert into session (tenant, id, account_id, opened_at, expires_at, token_expires_at, address, agent, seen_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+)
+insert into refresh_token (tenant, hash, session_id, issued_at, expires_at) values ($1, $10, $2, $11, $12)
 """
-_ADD_TOKEN = "insert into refresh_token (tenant, hash, session_id, issued_at, expires_at) values ($1, $2, $3, $4, $5)"  # noqa: S105  SQL
 _END_SESSION = """
 update session set ended_at = $3, end_reason = $4 where tenant = $1 and id = $2 and ended_at is null
 returning *
@@ -185,7 +187,7 @@ class PostgresAuthTransaction(
 
     async def open_session(self, session: Session, token: RefreshToken) -> None:
         await self._connection.execute(
-            _ADD_SESSION,
+            _OPEN_SESSION,
             session.tenant,
             UUID(session.id),
             UUID(session.account_id),
@@ -195,9 +197,9 @@ class PostgresAuthTransaction(
             session.address,
             session.agent,
             session.seen_at,
-        )
-        await self._connection.execute(
-            _ADD_TOKEN, session.tenant, token.hash, UUID(session.id), token.issued_at, token.expires_at
+            token.hash,
+            token.issued_at,
+            token.expires_at,
         )
 
     async def end_session(self, tenant: str, session_id: str, end: SessionEnd, at: datetime) -> Session | None:
