@@ -21,6 +21,7 @@ from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import Account, NewAccount, Revocation, RevocationKind, Session, SessionEnd
 from stylobate_auth.refresh_token import RefreshToken, Rotation
 from stylobate_auth.store.postgres import PostgresAuthStore
+from stylobate_auth.store.postgres.refresh import _FIND
 
 SETS = (
     MigrationSet.of("outbox", "stylobate.outbox"),
@@ -194,3 +195,13 @@ async def test_the_migration_writes_the_keys_that_are_looked_for(store: Any, dat
             assert found.account.email == email
     for name in ("strasse@example.com", "élan@bücher.example"):
         assert await store.credentials("default", email_key(name), "", NOW) is None
+
+
+async def test_looking_up_refresh_tokens_is_planned_once(database: Any, store: Any) -> None:
+    """However many are looked up: planning costs more than to find a few."""
+    async with database.transaction() as connection:
+        for _ in range(12):
+            await connection.fetch(_FIND, ["default"] * 4, [new_id().encode()] * 4)
+        asked = "select generic_plans, custom_plans from pg_prepared_statements where statement = $1"
+        (plans,) = await connection.fetch(asked, _FIND)
+    assert (plans["generic_plans"], plans["custom_plans"]) == (7, 5)
