@@ -67,7 +67,7 @@ ALONE: dict[str, Callable[[], Report]] = {
     "P22": lambda: credentials.measure(rounds=3, seconds=0.5, ended=100),
 }
 SETTINGS: dict[str, Callable[[], Report]] = {
-    "P23": lambda: security_costs.measure(rounds=4, seconds=0.4),
+    "P23": lambda: security_costs.measure(rounds=3, seconds=0.4),
     "P24": lambda: limits_on_a_cluster.measure(rounds=3, seconds=0.5),
     "P25": lambda: on_mongodb.measure(rounds=3, seconds=0.7),
 }
