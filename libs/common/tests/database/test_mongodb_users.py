@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from stylobate.config import ConfigError
-from stylobate.database.mongodb import MongoManager
+from stylobate.database.migrations import MigrationError, MigrationSet
+from stylobate.database.mongodb import MongoManager, MongoMigrator
+from stylobate.database.mongodb.copying import MongoMoments
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.testing.mongo_users import MongoWithUsers
 from stylobate.testing.until import until
@@ -158,3 +160,40 @@ async def test_what_is_left_of_a_transaction_is_killed_by_whose_it_was(server: M
         await transaction._end()
         await database.update_one("account", {"_id": "k"}, {"$inc": {"n": 1}})
         assert await database.find_one("account", {"_id": "k"}) == {"_id": "k", "n": 1}
+
+
+async def test_a_user_is_given_what_a_service_needs(server: MongoWithUsers) -> None:
+    """And no more: no index, no other database. Migrations and a backup see what they must; who may not give it is told."""
+    sets = (MigrationSet.of("leases"), MigrationSet.of("outbox"))
+    rights = [{"role": role, "db": "shop_bank"} for role in ("readWrite", "dbAdmin", "userAdmin")]
+    await server.command("createUser", "owner", pwd="x", roles=rights)
+    owner = MongoMigrator(server.url("owner", "x", name="shop"), "bank", sets)
+    await owner.upgrade()
+    await server.command("createUser", "svc", pwd="x", roles=[])
+    url = server.url("svc", "x", name="shop")
+    with pytest.raises(MigrationError, match=r"svc may not .*not authorized on shop_bank"):
+        await MongoMigrator(url, "bank", sets).upgrade()
+    with pytest.raises(MigrationError, match=r"the role stylobate_bank of shop_bank cannot be granted to svc: not authorized"):
+        await MongoMigrator(url, "bank", sets).grant("svc")
+    with pytest.raises(MigrationError, match=r"cannot be granted to nobody: Could not find user .*nobody"):
+        await owner.grant("nobody")
+    await owner.grant("svc")
+    await owner.grant("svc")
+    assert await MongoMigrator(url, "bank", sets).pending() == []
+    assert await MongoMigrator(url, "bank", sets).upgrade() == []
+    async with MongoManager.open(url, service="bank") as bank, MongoMoments().snapshot(url, "bank") as moment:
+        heard: list[str] = []
+        await bank.listen("news", heard.append)
+        async with bank.transaction() as transaction:
+            await transaction.insert("account", [{"_id": 1}])
+            transaction.notify("news")
+        await until(lambda: heard)
+        await bank.command({"collMod": "account", "validator": {"_id": {"$gt": 0}}})
+        assert await moment.enter("bank", use_role=False)
+        assert "account" in (await moment.contents("bank")).tables
+        for refused in ({"createIndexes": "account", "indexes": [{"key": {"n": 1}, "name": "n"}]}, {"drop": "account"}):
+            with pytest.raises(ConfigError, match="not authorized on shop_bank"):
+                await bank.command(refused)
+    with pytest.raises(ConfigError, match="not authorized on shop_till"):
+        async with MongoManager.open(url, service="till"):
+            pass

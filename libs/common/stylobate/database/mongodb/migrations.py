@@ -15,9 +15,10 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import ConnectionFailure, OperationFailure, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
+from pymongo.uri_parser import parse_uri
 
 from stylobate.database.address import hosts
-from stylobate.database.migrations import FILE, Migration, MigrationError, MigrationSet
+from stylobate.database.migrations import FILE, Migration, MigrationError, MigrationSet, role_of
 from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.locking import locked
 from stylobate.database.mongodb.manager import client_of, user_of
@@ -33,6 +34,9 @@ COMMANDS = ("create", "collMod", "createIndexes", "insert", "update", "delete", 
 """What a file may say."""
 LOCK = "migration_lock"
 """The collection that has the lock of whoever brings a database up to date; it may be there, and empty, in one that is new."""
+_NEEDED = ("find", "insert", "update", "remove", "changeStream", "listCollections", "listIndexes", "collMod")
+"""By a service that runs: it makes no collection and no index by a command. A validator of state is changed while it runs."""
+_ROLE_IS_HERE = 51002
 _HERE_ALREADY, _MAY_NOT, _NO_SUCH_INDEX, _DUPLICATE = 48, 13, 27, 11000
 
 
@@ -90,9 +94,26 @@ class MongoMigrator:
         self._sets = tuple(sets)
 
     async def grant(self, user: str) -> None:
-        """Raise MigrationError: roles are given at the server."""
-        roles = f"[{{role: 'readWrite', db: '{self._name}'}}]"
-        raise MigrationError(f"--grant-to is for PostgreSQL; on MongoDB: db.grantRolesToUser('{user}', {roles})")
+        """Let a user do what the service needs while it runs, which is less than migrations need. Raises MigrationError.
+
+        The role stands in the service's database, the user where ours does. Said again, the role gets what this release needs.
+        """
+        role = role_of(self._service)
+        may = {"privileges": [{"resource": {"db": self._name, "collection": ""}, "actions": _NEEDED}], "roles": []}
+        users = parse_uri(self._url)["options"].get("authsource", "admin")
+        async with self._connected() as database:
+            try:
+                try:
+                    await database.command({"createRole": role, **may})
+                except OperationFailure as error:
+                    if error.code != _ROLE_IS_HERE:
+                        raise
+                    await database.command({"grantPrivilegesToRole": role, "privileges": may["privileges"]})
+                given = {"grantRolesToUser": user, "roles": [{"role": role, "db": self._name}]}
+                await database.client.get_database(users).command(given)
+            except OperationFailure as error:
+                said = str((error.details or {}).get("errmsg", error)).partition(" {")[0]
+                raise MigrationError(f"the role {role} of {self._name} cannot be granted to {user}: {said}") from error
 
     async def upgrade(self, upto: Mapping[str, int] | None = None) -> list[str]:
         """Apply what is pending and return its names; see Migrator. Raises MigrationError."""
@@ -192,7 +213,7 @@ async def _run(database: AsyncDatabase[Document], command: Mapping[str, Any]) ->
     """Run one command; what it asks for may be there already."""
     kind = next(iter(command))
     try:
-        done = await database.command(dict(command))
+        done = await database.command({**command, "writeConcern": MAJORITY.document})
     except OperationFailure as error:
         if kind == "create" and error.code == _HERE_ALREADY:
             if rest := {name: command[name] for name in ("validator", "validationLevel") if name in command}:
