@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Iterable
 from datetime import timedelta
 from typing import Any
 
+import fastapi.utils
 import grpc
 import grpc.aio
 from fastapi import APIRouter, Request
@@ -53,6 +54,8 @@ from stylobate_gateway.routes.route import by_place
 from stylobate_gateway.state_reads import StateReads
 from stylobate_gateway.watches import StateWatches
 
+# FastAPI would import `pydantic.v1`, 1.5 MB, to refuse its models: here are none
+vars(fastapi.utils)["annotation_is_pydantic_v1"] = lambda _annotation: False
 STATE = "/v1/state/"
 """Begins the paths of state objects."""
 _OF_FORM = frozenset({400, 415, 422})

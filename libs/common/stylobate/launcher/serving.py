@@ -10,7 +10,7 @@ from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
 from stylobate.app import Placement
-from stylobate.app.host import Host
+from stylobate.imports import without
 from stylobate.launcher import large_pages
 from stylobate.launcher.output import plain_errors
 from stylobate.launcher.process import load_host_settings, run_to_end, start_logs, until_stopped
@@ -18,6 +18,9 @@ from stylobate.logs import Logs, get_logger
 from stylobate.logs.printed import PrintedLines
 from stylobate.services import installed_services
 from stylobate.stopping import goes_on
+
+with without("watchfiles"):  # 1 MB for uvicorn's own way to start again, which nobody here uses
+    from stylobate.app.host import Host
 
 _GC_THRESHOLD = 50_000
 _M_TRIM_THRESHOLD = -1
@@ -33,6 +36,8 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)  # what was needed for the start alone
 
 
 def give_memory_back() -> None:

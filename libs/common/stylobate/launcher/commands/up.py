@@ -28,13 +28,13 @@ from stylobate.launcher.output import CommandError, addresses, console, warn
 from stylobate.launcher.ports import Layout, Ports, one_process, split, workers
 from stylobate.launcher.process import load_host_settings, run_to_end, start_logs, until_stopped
 from stylobate.launcher.project import RESTART_SIGNAL, Project, RunRecord
-from stylobate.launcher.reload import Change, changes
 from stylobate.launcher.supervisor import Supervisor
 from stylobate.logs import Logs
 from stylobate.services import installed_services, key_holders
 
 if TYPE_CHECKING:
     from stylobate.launcher.fleet import Fleet
+    from stylobate.launcher.reload import Change
 
 _IS_DETACHED = "--is-detached"
 """Tells the process in the background that its output is a file: what is for one person only does not belong there."""
@@ -234,7 +234,8 @@ class _Up:
                 await host(self._layout.placements[0], self._logs, self._ready)
                 return
             async with fleet.kept(supervisor), asyncio.TaskGroup() as group:
-                asked, saved = asyncio.Event(), asyncio.Queue[Change]()
+                asked = asyncio.Event()
+                saved: asyncio.Queue[Change] = asyncio.Queue()
                 asyncio.get_running_loop().add_signal_handler(RESTART_SIGNAL, asked.set)
                 if self._watch:  # from now on: what is saved while everything starts counts too
                     group.create_task(_note_changes(self._project, saved))
@@ -324,6 +325,8 @@ def _say_invitation(text: str) -> None:
 
 
 async def _note_changes(project: Project, saved: "asyncio.Queue[Change]") -> None:
+    from stylobate.launcher.reload import changes  # noqa: PLC0415  and what watches files
+
     async for change in changes(project.folder):
         saved.put_nowait(change)
 
