@@ -171,7 +171,9 @@ async def test_a_key_has_a_limit_of_its_own(platform: Platform) -> None:
         answer = ask(made["key"])
         assert (answer.status_code, "edge.key" in answer.text) == (429, True), answer.text
         assert ask(other["key"]).status_code == ada.http.get("/v1/auth/me").status_code == 200
-        assert platform.command("limits", "usage", "edge.key", made["id"]).stdout.startswith("0 left of 3 per 1 day")
+        assert platform.command("limits", "usage", "edge.key", made["id"]).stdout.startswith(
+            "0 left of 3 per day; full again in "
+        )
         assert platform.command("limits", "reset", "edge.key", made["id"]).returncode == 0
         assert ask(made["key"]).headers["ratelimit"].startswith('"edge.key";r=2')
         for key, word in ((other["id"], "no limit of its own"), (ada.id, "no such API key")):

@@ -84,6 +84,8 @@ class OperatorBan:
             raise BanInvalidError(f"A ban lasts up to {LONGEST.days} days, or without a duration until it is lifted.")
         if len(self.reason) > _MAX_REASON or "\0" in self.reason:
             raise BanInvalidError(f"A reason has at most {_MAX_REASON} characters, none of them U+0000.")
+        if self.subject.level == "user" and "@" in self.subject.subject:
+            raise BanInvalidError("A user is banned by id, not by mail address; `stylobate users list --email` tells the id.")
         return replace(self, subject=self.subject.checked())
 
 

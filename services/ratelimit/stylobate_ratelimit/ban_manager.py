@@ -7,7 +7,7 @@ from time import monotonic
 
 from stylobate.audit import AuditRecord
 from stylobate.declarations.evaluate import Permissions
-from stylobate.errors import PermissionDeniedError, UnauthenticatedError, UnavailableError
+from stylobate.errors import InvalidInputError, PermissionDeniedError, UnauthenticatedError, UnavailableError, Violation
 from stylobate.idempotency import Claim, Idempotency
 from stylobate.identity import DEFAULT_TENANT, Principal
 from stylobate.logs import get_logger
@@ -18,7 +18,7 @@ from stylobate.rpc.call import NO_CAUSE, Call
 from stylobate.stopping import goes_on
 from stylobate.telemetry import counter
 
-from stylobate_ratelimit.ban import AutomaticBan, Ban, BanSubject, OperatorBan
+from stylobate_ratelimit.ban import LEVELS, AutomaticBan, Ban, BanSubject, OperatorBan
 from stylobate_ratelimit.ban_list import BanList
 from stylobate_ratelimit.errors import BanNotFoundError
 from stylobate_ratelimit.store.port import BanTransaction
@@ -95,9 +95,11 @@ class BanManager:
     async def list(self, principal: Principal, level: str, asked: int, token: str) -> tuple[list[Ban], str]:
         """Return a page of bans in force by level and subject, and the token of the next one.
 
-        :raises PermissionDeniedError, DatabaseUnavailableError: :raises InvalidInputError: size or token.
+        :raises PermissionDeniedError, DatabaseUnavailableError: :raises InvalidInputError: level, size or token.
         """
         await self._require(principal, READ)
+        if level not in {"", *LEVELS}:
+            raise InvalidInputError(violations=[Violation("/level", f"must be one of: {', '.join(LEVELS)}")])
         size = page_size(asked)
         about = ("bans", level)
         after_level, _, after = page_position(about, token).partition(" ")

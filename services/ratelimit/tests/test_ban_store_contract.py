@@ -299,6 +299,13 @@ def test_what_cannot_be_banned_is_refused(level: str, subject: str) -> None:
         BanSubject.of(level, subject)
 
 
+def test_a_user_is_banned_by_id() -> None:
+    """A ban of a mail address would keep nobody out."""
+    ban = OperatorBan(BanSubject.of("user", "ada@example.com"), None, "", "op")
+    with pytest.raises(BanInvalidError, match="by id"):
+        ban.checked()
+
+
 async def test_only_what_nobody_needs_any_more_is_pruned(bench: Any) -> None:
     """A ban that is over stays as long as its strikes count; one without an end stays."""
     await _begin(bench.store)

@@ -17,7 +17,7 @@ from stylobate.clients.limit_outcome import RateLimitedError
 from stylobate.clients.limit_rules import LimitRules
 from stylobate.clients.limits import LimitsClient
 from stylobate.declarations import Declarations
-from stylobate.errors import StylobateError
+from stylobate.errors import InvalidInputError, StylobateError
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers
 from stylobate.rpc.call import Call
@@ -132,6 +132,13 @@ async def test_a_lifted_ban_lets_in_at_once(platform: Platform) -> None:
     await until(lambda: len(platform.bans) == 0)
     assert await platform.knock(ADA) == "RATE_LIMITED"
     assert [event.type for event in platform.store.events] == ["ratelimit.ban.started", "ratelimit.ban.lifted"]
+
+
+async def test_a_list_of_what_cannot_be_banned_is_refused(platform: Platform) -> None:
+    """It would be empty, as if nobody were banned."""
+    operator = Principal(PrincipalKind.SERVICE, "service:cli", via="cli")
+    with pytest.raises(InvalidInputError):
+        await platform.manager.list(operator, "users", 50, "")
 
 
 async def test_the_service_refuses_a_banned_subject_too(platform: Platform) -> None:

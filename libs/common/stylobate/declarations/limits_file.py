@@ -101,8 +101,12 @@ def _named(name: str, line: int, node: Node, file: FileReport, module: str) -> L
 
 def _match(section: Section) -> dict[str, tuple[str, ...]]:
     """Return the patterns of each key; those that could fit nothing are findings."""
-    matches = section.section("match", [key for key in _keys(section, "match") if _HEADER.fullmatch(key)] + [*MATCH_KEYS])
+    headers = [key for key in _keys(section, "match") if _HEADER.fullmatch(key.lower())]
+    matches = section.section("match", [*headers, *MATCH_KEYS])
     match = {key: tuple(text for text, _ in matches.texts(key, or_one=True)) for key in _keys(section, "match")}
+    for key in headers:
+        if key != key.lower():
+            matches.error(key, _in_lower_case(f"`match` of {section.where}", key))
     for text in match.get("ip", ()):
         if "*" not in text and not _is_address(text, also_networks=True):
             matches.error("ip", f"{text!r} is neither an address nor a network; `*` stands for any text")
@@ -168,7 +172,9 @@ def _rule(
 def _per(section: Section) -> tuple[str, ...]:
     per = section.texts("per", or_one=True)
     for part, line in per:
-        if part not in PER and not _HEADER.fullmatch(part):
+        if part != part.lower() and _HEADER.fullmatch(part.lower()):
+            section.report.error(line, _in_lower_case(f"`per` of {section.where}", part))
+        elif part not in PER and not _HEADER.fullmatch(part):
             known: Collection[str] = (*PER, "header:<name>")
             section.report.error(line, f"`per` of {section.where}: {part!r} is not one of {', '.join(known)}")
         elif part.removeprefix(HEADER) in _SECRETS:
@@ -179,6 +185,10 @@ def _per(section: Section) -> tuple[str, ...]:
     if "global" in names and len(names) > 1:
         section.error("per", "`global` stands alone: it counts everybody together")
     return names
+
+
+def _in_lower_case(where: str, part: str) -> str:
+    return f"{where}: headers are named in lower case and hold for any; write `{part.lower()}`"
 
 
 def read_bans(node: Node, file: FileReport) -> BanRule:

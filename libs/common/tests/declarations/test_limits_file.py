@@ -72,6 +72,8 @@ limits:
         ("{ limit: 2000/minute }", "2: `limit`: '2000/minute': an exact window counts at most 1000; write `2000/minute gcra`"),
         ("{ limit: 10/minute, pr: user }", "2: unknown key `pr` in rule a.b; did you mean `per`?"),
         ("{ limit: 10/minute, per: users }", "2: `per` of rule a.b: 'users' is not one of caller, ip, user,"),
+        ("{ limit: 10/minute, per: 'header:X-Plan' }", "2: `per` of rule a.b: headers are named in lower case and hold for any;"),
+        ("{ limit: 10/minute, match: { header:X-Plan: a } }", "2: `match` of rule a.b: headers are named in lower case"),
         ("{ limit: 10/minute, per: 'header:x-api-key' }", "2: `per` of rule a.b: header:x-api-key is a secret"),
         ("{ limit: 10/minute, per: [ip, 'header:authorization'] }", "2: `per` of rule a.b: header:authorization is a secret"),
         ("{ limit: 10/minute, per: [global, ip] }", "2: `global` stands alone"),

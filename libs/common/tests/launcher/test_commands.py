@@ -13,7 +13,7 @@ import pytest
 import typer
 from stylobate import __version__
 from stylobate.launcher.cli import COMMANDS
-from stylobate.launcher.commands import db
+from stylobate.launcher.commands import db, limits
 from stylobate.launcher.commands.init import init
 from stylobate.launcher.commands.status import left_out
 from stylobate.launcher.output import CommandError
@@ -206,3 +206,12 @@ def test_modules_that_are_left_out_are_gathered_from_every_process(split) -> Non
     )
     assert left_out(answer) == {"lab": ["lab/module.py:3: does not import"]}
     assert left_out({"processes": {"three": {"modules": {"left_out": {}}}}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [({"header": ["x-plan=free"]}, "write `name: value`"), ({"ip": "300.1.1.1"}, "is not an address")]
+)
+def test_a_request_that_is_not_understood_is_not_explained(options, said) -> None:
+    """Else the rules would be held against something that nobody asked about."""
+    with pytest.raises(CommandError, match=said):
+        limits.explain("GET /orders", **options)

@@ -1,8 +1,9 @@
 """`stylobate limits`."""
 
 import os
-from collections.abc import Iterator
-from datetime import UTC
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address
+from math import ceil
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +17,11 @@ from stylobate.clients.limit_facts import SEPARATOR, Facts
 from stylobate.clients.limit_rules import LimitRules, errors_of
 from stylobate.declarations import Declarations, load_declarations
 from stylobate.declarations.model import ActionDeclaration
-from stylobate.declarations.rules import parse_duration
 from stylobate.identity.networks import Networks, network_key
 from stylobate.identity.principal import ANONYMOUS, Principal, PrincipalKind
 from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console, print_line
+from stylobate.launcher.times import lasting, shown
 
 limits = typer.Typer()
 
@@ -28,6 +29,7 @@ _FILE = typer.Argument(help="A rules file; without it the modules' and that of S
 _RULE = typer.Argument(help="The rule's name, as `limits rules` lists it.")
 _COUNTED = typer.Argument(help="Whom it counts; of a rule that counts by several parts each of them, in order.")
 _LEVEL = typer.Argument(help="ip, user, api_key, session or tenant.")
+_PERIODS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 _SUBJECT = typer.Argument(help="Who: an address, a network such as 192.0.2.0/24, or an id.")
 
 
@@ -55,6 +57,9 @@ def explain(  # noqa: PLR0917  each an option of the command
     header: Annotated[list[str] | None, typer.Option(help="A header field, `name: value`; may be repeated.")] = None,
 ) -> None:
     """Say which rules of the files count a request, whom each counts, and why the others do not."""
+    headers = _headers(header or ())
+    if not _is_address(ip):
+        raise CommandError(f"--ip: {ip!r} is not an address")
     declarations, platform = _declared()
     rules = LimitRules(declarations, platform)
     if wrong := errors_of(rules.findings):
@@ -67,8 +72,6 @@ def explain(  # noqa: PLR0917  each an option of the command
     if not path and action is not None:
         method, path = "POST", f"/v1/actions/{action.name}"
     place = (action.route or f"POST /v1/actions/{action.name}") if action else f"{method} {'/'.join(path.split('/', 4)[:4])}"
-    pairs = (text.partition(":") for text in header or ())
-    headers = {name.strip().lower().encode(): value.strip().encode() for name, _, value in pairs}
     who = Principal(PrincipalKind.USER, user, session=session, token_id=api_key, is_key=bool(api_key)) if user else ANONYMOUS
     facts = Facts(ip, who, f"{method} {path}", place, action.name if action else "", channel, headers)
     known = {rule.name: rule for rule in rules.plan.rules}
@@ -101,9 +104,9 @@ def usage(rule: Annotated[str, _RULE], subject: Annotated[list[str], _COUNTED]) 
     """Say how somebody stands at a rule."""
     request = pb.GetUsageRequest(rule=rule, subject=subject)
     found = RunningService("ratelimit").ask(lambda channel: RateLimitServiceStub(channel).GetUsage(request))
-    period = found.policy.period.ToTimedelta()
-    reset = found.reset.ToTimedelta()
-    print_line(f"{found.remaining} left of {found.policy.limit} per {period}; full again in {reset}")
+    period, reset = found.policy.period.seconds, ceil(found.reset.ToTimedelta().total_seconds())
+    when = f"full again in {reset} s" if reset else "full"
+    print_line(f"{found.remaining} left of {found.policy.limit} per {_PERIODS.get(period, f'{period} s')}; {when}")
 
 
 @limits.command()
@@ -124,10 +127,7 @@ def ban(
     """Keep somebody out, at once and everywhere."""
     request = pb.PutBanRequest(subject=pb.BanSubject(level=level, subject=subject), reason=reason)
     if lasts:
-        try:
-            request.duration.FromTimedelta(parse_duration(lasts))
-        except ValueError as error:
-            raise CommandError(f"--for: {error}") from None
+        request.duration.FromTimedelta(lasting("--for", lasts))
     found = RunningService("ratelimit").ask(lambda channel: RateLimitServiceStub(channel).PutBan(request)).ban
     print_line(f"banned {_line(found)}")
 
@@ -176,6 +176,25 @@ def _declared() -> tuple[Declarations, Path | None]:
     return load_declarations(os.environ.get("STYLOBATE_MODULES", "modules")), Path(file) if file else None
 
 
+def _headers(texts: Iterable[str]) -> dict[bytes, bytes]:
+    """Return header fields as requests have them. Raises CommandError."""
+    found: dict[bytes, bytes] = {}
+    for text in texts:
+        name, colon, value = text.partition(":")
+        if not colon or not name.strip():
+            raise CommandError(f"--header: {text!r} is not a header field; write `name: value`")
+        found[name.strip().lower().encode()] = value.strip().encode()
+    return found
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_route(action: ActionDeclaration, method: str, path: str) -> bool:
     """Return whether a request is for the route of an action."""
     if not action.route or path == "":
@@ -192,7 +211,7 @@ def _line(ban: pb.Ban) -> str:
 
 def _parts(ban: pb.Ban) -> Iterator[str]:
     yield f"{ban.level} {ban.subject}"
-    yield f"until {ban.until.ToDatetime(tzinfo=UTC):%Y-%m-%d %H:%M:%S} UTC" if ban.HasField("until") else "until it is lifted"
+    yield f"until {shown(ban.until)}" if ban.HasField("until") else "until it is lifted"
     yield f"by the rule {ban.rule}, {ban.strikes} in a row" if ban.rule else f"by {ban.actor}"
     if ban.reason:
         yield ban.reason
