@@ -209,9 +209,15 @@ def test_modules_that_are_left_out_are_gathered_from_every_process(split) -> Non
 
 
 @pytest.mark.parametrize(
-    ("options", "said"), [({"header": ["x-plan=free"]}, "write `name: value`"), ({"ip": "300.1.1.1"}, "is not an address")]
+    ("options", "said"),
+    [
+        ({"request": "GET /", "header": ["x-plan=free"]}, "write `name: value`"),
+        ({"request": "GET /", "ip": "300.1.1.1"}, "is not an address"),
+        ({"request": "GET /", "channel": "orders:1"}, "or with --channel"),
+        ({}, "or with --channel"),
+    ],
 )
 def test_a_request_that_is_not_understood_is_not_explained(options, said) -> None:
     """Else the rules would be held against something that nobody asked about."""
     with pytest.raises(CommandError, match=said):
-        limits.explain("GET /orders", **options)
+        limits.explain(**options)

@@ -48,15 +48,17 @@ def check(file: Annotated[Path | None, _FILE] = None) -> None:
 
 @limits.command()
 def explain(  # noqa: PLR0917  each an option of the command
-    request: Annotated[str, typer.Argument(help='What is asked for: "POST /orders", or the name of an action.')],
+    request: Annotated[str, typer.Argument(help='What is asked for: "POST /orders", or the name of an action.')] = "",
     user: Annotated[str, typer.Option(help="The id of who asks; without it nobody is known by name.")] = "",
     session: Annotated[str, typer.Option(help="The session's id.")] = "",
     api_key: Annotated[str, typer.Option(help="The id of the API key that it is asked with.")] = "",
     ip: Annotated[str, typer.Option(help="Where from.")] = "192.0.2.1",
-    channel: Annotated[str, typer.Option(help="A realtime channel that a message is about.")] = "",
+    channel: Annotated[str, typer.Option(help="In place of a request: the realtime channel that a command is about.")] = "",
     header: Annotated[list[str] | None, typer.Option(help="A header field, `name: value`; may be repeated.")] = None,
 ) -> None:
     """Say which rules of the files count a request, whom each counts, and why the others do not."""
+    if bool(request) == bool(channel):
+        raise CommandError("name what is asked for, or with --channel what a command over the realtime socket is about")
     headers = _headers(header or ())
     if not _is_address(ip):
         raise CommandError(f"--ip: {ip!r} is not an address")
@@ -67,13 +69,15 @@ def explain(  # noqa: PLR0917  each an option of the command
     method, _, path = request.partition(" ")
     actions = declarations.actions
     action = actions.get(request) or next((found for found in actions.values() if _is_route(found, method, path)), None)
-    if not path and action is None:
+    if not path and action is None and not channel:
         raise CommandError(f"{request!r} is neither a method and a path nor an action that a file declares")
     if not path and action is not None:
         method, path = "POST", f"/v1/actions/{action.name}"
-    place = (action.route or f"POST /v1/actions/{action.name}") if action else f"{method} {'/'.join(path.split('/', 4)[:4])}"
+    place = (
+        (action.route or f"POST /v1/actions/{action.name}") if action else f"{method} {'/'.join(path.split('/', 4)[:4])}".strip()
+    )
     who = Principal(PrincipalKind.USER, user, session=session, token_id=api_key, is_key=bool(api_key)) if user else ANONYMOUS
-    facts = Facts(ip, who, f"{method} {path}", place, action.name if action else "", channel, headers)
+    facts = Facts(ip, who, f"{method} {path}".strip(), place, action.name if action else "", channel, headers)
     known = {rule.name: rule for rule in rules.plan.rules}
     for name, subject, why in rules.plan.explain(facts):
         rule = known.get(name)
