@@ -13,7 +13,7 @@ import pytest_asyncio
 from bson import Binary, Int64
 from pymongo import MongoClient
 from stylobate.database import MigrationError
-from stylobate.database.mongodb import DuplicateError, MongoManager
+from stylobate.database.mongodb import DuplicateError, MongoManager, copying
 from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.copying import MongoMoments
 from stylobate.database.mongodb.filling import adding
@@ -179,12 +179,13 @@ async def url(mongo_databases: MongoDatabases) -> AsyncIterator[str]:
         yield made
 
 
-async def test_every_database_is_read_at_one_moment(url: str) -> None:
-    """Of several URLs and several services, whenever it is read: what is written afterwards is in none of it."""
+async def test_every_database_is_read_at_one_moment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several URLs and services, whenever it is read, in however many pieces: what is written afterwards is in none of it."""
+    monkeypatch.setattr(copying, "SOME", 1)
     async with looking(url, "a") as one, looking(url, "b") as two:
         for service in (one, two):
             await service.insert("migration", [{"_id": {"set": "x", "number": 1}, "checksum": "c"}])
-            await service.insert("thing", [{"_id": 1}])
+            await service.insert("thing", [{"_id": 1}, {"_id": 3}])
         moments = MongoMoments()
         async with moments.snapshot(url, "a") as first:
             for service in (one, two):
@@ -193,7 +194,7 @@ async def test_every_database_is_read_at_one_moment(url: str) -> None:
                 for moment, service in ((first, "a"), (first, "b"), (second, "b")):
                     assert await moment.enter(service, use_role=False)
                     assert list((await moment.contents(service)).tables) == ["thing"]
-                    assert await moment.read("thing", (), nowhere) == 1
+                    assert await moment.read("thing", (), nowhere) == 2
 
 
 async def nowhere(data: bytes) -> None:

@@ -81,7 +81,8 @@ class MongoSnapshot:
         count, some = 0, bytearray()
         with told(self._url):
             command = {"find": table, "batchSize": SOME, "readConcern": self._concern}
-            cursor: Any = await self._database.cursor_command(command, codec_options=RAW)
+            raw = self._database.with_options(codec_options=RAW)  # those of a command are only for the first batch
+            cursor: Any = await raw.cursor_command(command, codec_options=RAW)
             async for document in cursor:
                 count += 1
                 some += form(document)
