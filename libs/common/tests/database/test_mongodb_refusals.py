@@ -5,10 +5,13 @@ import socket
 from pathlib import Path
 
 import pytest
-from stylobate.config import ConfigError
+from stylobate.config import ConfigError, Sources
 from stylobate.database.migrations import MigrationError, MigrationSet
 from stylobate.database.mongodb import MongoManager, MongoMigrator
+from stylobate.database.mongodb.address import users_of
+from stylobate.database.mongodb.copying import connected
 from stylobate.database.mongodb.refusal import check_greeting, look
+from stylobate.launcher.commands.config import findings
 from stylobate.launcher.embedded import EmbeddedMongo
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until
@@ -25,6 +28,9 @@ async def test_a_set_of_another_name_is_refused(mongo_url: str) -> None:
             pass
     with pytest.raises(ConfigError, match="its replica set is named rs0"):
         await MongoMigrator(wrong, "bank", LEASES).upgrade()
+    with pytest.raises(ConfigError, match="its replica set is named rs0"):
+        async with connected(wrong, "backup"):
+            pass
 
 
 async def test_a_standalone_server_is_refused(tmp_path: Path) -> None:
@@ -83,11 +89,21 @@ def test_a_greeting_tells(hello: dict[str, object], said: str) -> None:
         check_greeting("STYLOBATE_DATABASE_URL", URL, hello)
 
 
+def test_where_users_stand_is_told_by_the_url() -> None:
+    """As the driver reads it, which looks at names of options without their case."""
+    assert users_of("mongodb://ada:x@db1,db2/shop?authsource=people&replicaSet=rs0") == "people"
+    assert users_of("mongodb://ada:x@db/shop?authSource=admin") == "admin"
+    assert users_of("mongodb://ada:x@db/shop") == "shop"
+    assert users_of("mongodb://ada:x@db") == "admin"
+
+
 async def test_a_url_that_is_none_is_refused() -> None:
     """The driver's word for it, in one line with the setting."""
     with pytest.raises(ConfigError, match=r"STYLOBATE_DATABASE_URL: database h/x: authmechanism must be in .*"):
         async with MongoManager.open("mongodb://h/x?replicaSet=rs0&authMechanism=none", service="bank"):
             pass
+    said = findings(Sources(environ={"STYLOBATE_STATE_DATABASE_URL": "mongodb://h/x?foo=1"}))
+    assert any(line.startswith("STYLOBATE_DATABASE_URL: database h/x: Unknown option") for line in said), said
 
 
 async def test_a_part_without_migrations_is_refused(mongo_url: str, tmp_path: Path) -> None:
@@ -106,3 +122,6 @@ async def test_who_is_waited_for_is_told_in_one_line(caplog: pytest.LogCaptureFi
         waiting.cancel()
     assert "Connect call failed" in caplog.text
     assert "Topology" not in caplog.text
+    with pytest.raises(MigrationError, match=r"Connect call failed \([^)]*\)$"):
+        async with connected(url, "backup"):
+            pass

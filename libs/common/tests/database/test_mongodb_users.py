@@ -173,7 +173,10 @@ async def test_a_user_is_given_what_a_service_needs(server: MongoWithUsers) -> N
     url = server.url("svc", "x", name="shop")
     with pytest.raises(MigrationError, match=r"svc may not .*not authorized on shop_bank"):
         await MongoMigrator(url, "bank", sets).upgrade()
-    with pytest.raises(MigrationError, match=r"the role stylobate_bank of shop_bank cannot be granted to svc: not authorized"):
+    with pytest.raises(
+        MigrationError,
+        match=r"the role stylobate_bank of shop_bank cannot be granted to svc: the user needs userAdmin there: not authorized",
+    ):
         await MongoMigrator(url, "bank", sets).grant("svc")
     with pytest.raises(MigrationError, match=r"cannot be granted to nobody: Could not find user .*nobody"):
         await owner.grant("nobody")

@@ -22,7 +22,7 @@ from stylobate.database.copying import SchemaContents, Sink
 from stylobate.database.migrations import MigrationError
 from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.manager import client_of
-from stylobate.database.mongodb.refusal import check_greeting, is_about_rights, may_not, refusals
+from stylobate.database.mongodb.refusal import greet, in_short, is_about_rights, may_not
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.statements import Document
 from stylobate.database.mongodb.unfinished import RESTORE, UNFINISHED, is_unfinished
@@ -135,8 +135,8 @@ async def connected(url: str, what: str) -> AsyncIterator[AsyncMongoClient[Docum
     """Give a client of a server that answers and lets us in. Raises ConfigError, MigrationError."""
     client = client_of(url, f"stylobate-{what}")
     try:
-        with told(url), refusals(URL, url):
-            check_greeting(URL, url, await client.admin.command("hello"))
+        with told(url):
+            await greet(client, URL, url)
         yield client
     finally:
         await client.close()
@@ -150,7 +150,7 @@ def told(url: str) -> Iterator[None]:
     except OperationFailure as error:
         raise MigrationError(_fault(url, error)) from error
     except (PyMongoError, BSONError, OSError) as error:
-        raise MigrationError(f"{URL}: {hosts(url)}: {error}") from error
+        raise MigrationError(f"{URL}: {hosts(url)}: {in_short(error)}") from error
 
 
 def _fault(url: str, error: OperationFailure) -> str:

@@ -13,16 +13,15 @@ from typing import Any
 from bson import json_util
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConnectionFailure, OperationFailure, ServerSelectionTimeoutError
+from pymongo.errors import ConnectionFailure, OperationFailure
 from pymongo.read_concern import ReadConcern
-from pymongo.uri_parser import parse_uri
 
 from stylobate.database.address import hosts
 from stylobate.database.migrations import FILE, Migration, MigrationError, MigrationSet, role_of
-from stylobate.database.mongodb.address import database_of
+from stylobate.database.mongodb.address import database_of, users_of
 from stylobate.database.mongodb.locking import locked
 from stylobate.database.mongodb.manager import client_of, user_of
-from stylobate.database.mongodb.refusal import check_greeting, look, may_not, refusals
+from stylobate.database.mongodb.refusal import greet, is_about_rights, may_not
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.statements import Document
 from stylobate.database.mongodb.transaction import MAJORITY
@@ -100,7 +99,6 @@ class MongoMigrator:
         """
         role = role_of(self._service)
         may = {"privileges": [{"resource": {"db": self._name, "collection": ""}, "actions": _NEEDED}], "roles": []}
-        users = parse_uri(self._url)["options"].get("authsource", "admin")
         async with self._connected() as database:
             try:
                 try:
@@ -110,10 +108,11 @@ class MongoMigrator:
                         raise
                     await database.command({"grantPrivilegesToRole": role, "privileges": may["privileges"]})
                 given = {"grantRolesToUser": user, "roles": [{"role": role, "db": self._name}]}
-                await database.client.get_database(users).command(given)
+                await database.client.get_database(users_of(self._url)).command(given)
             except OperationFailure as error:
                 said = str((error.details or {}).get("errmsg", error)).partition(" {")[0]
-                raise MigrationError(f"the role {role} of {self._name} cannot be granted to {user}: {said}") from error
+                needs = "the user needs userAdmin there: " if is_about_rights(error) else ""
+                raise MigrationError(f"the role {role} of {self._name} cannot be granted to {user}: {needs}{said}") from error
 
     async def upgrade(self, upto: Mapping[str, int] | None = None) -> list[str]:
         """Apply what is pending and return its names; see Migrator. Raises MigrationError."""
@@ -164,18 +163,8 @@ class MongoMigrator:
     async def _connected(self) -> AsyncIterator[AsyncDatabase[Document]]:
         client: AsyncMongoClient[Document] = client_of(self._url, f"stylobate-{self._service}-migrations", setting=self._setting)
         try:
-
-            async def greet() -> None:
-                try:
-                    with refusals(self._setting, self._url):
-                        check_greeting(self._setting, self._url, await client.admin.command("hello"))
-                except ServerSelectionTimeoutError as error:
-                    await look(self._setting, self._url)
-                    # in one line: the driver tells all that it knows of every server
-                    raise ConnectionFailure(str(error).partition(" (configured")[0].partition(", Timeout:")[0]) from error
-
             what = f"database {hosts(self._url)} for migrations of {self._service}"
-            await wait_for_dependency(what, greet, faults=(OSError, ConnectionFailure))
+            await wait_for_dependency(what, lambda: greet(client, self._setting, self._url), faults=(OSError, ConnectionFailure))
             yield client.get_database(self._name, write_concern=MAJORITY, read_concern=ReadConcern("majority"))
         finally:
             await client.close()

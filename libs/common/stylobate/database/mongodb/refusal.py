@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from pymongo import AsyncMongoClient
-from pymongo.errors import ConfigurationError, OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import ConfigurationError, ConnectionFailure, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.uri_parser import parse_uri
 
 from stylobate.config import ConfigError
@@ -80,6 +80,24 @@ def check_greeting(setting: str, url: str, hello: Mapping[str, Any]) -> None:
         said = f"its replica set is named {hello['setName']}, and the URL says replicaSet={wanted}"
     if said:
         raise ConfigError([f"{setting}: database {hosts(url)}: {said}"])
+
+
+async def greet(client: AsyncMongoClient[Any], setting: str, url: str) -> None:
+    """Make sure that the platform can run on what a client leads to.
+
+    Raises ConfigError for what no waiting cures, ConnectionFailure in one line for a server that is not there.
+    """
+    try:
+        with refusals(setting, url):
+            check_greeting(setting, url, await client.admin.command("hello"))
+    except ServerSelectionTimeoutError as error:
+        await look(setting, url)
+        raise ConnectionFailure(in_short(error)) from error
+
+
+def in_short(error: BaseException) -> str:
+    """Return what went wrong in one line: the driver tells all that it knows of every server, behind it."""
+    return " ".join(str(error).partition(" (configured")[0].partition(", Timeout:")[0].split())
 
 
 async def look(setting: str, url: str) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from stylobate.app import HostSettings
 from stylobate.config import ConfigError, Resolved, Settings, Sources
+from stylobate.database.address import is_mongodb
 from stylobate.declarations import load_declarations
 from stylobate.launcher.environment import LocalServers
 from stylobate.launcher.output import console
@@ -74,7 +75,11 @@ def findings(sources: Sources) -> list[str]:
     found: dict[str, None] = {}
     for kind in _settings().values():
         try:
-            kind.load(sources)
+            url = getattr(kind.load(sources), "database_url", "")
+            if is_mongodb(url):
+                from stylobate.database.mongodb.manager import client_of  # noqa: PLC0415  its driver, for whoever has one
+
+                client_of(url, "stylobate-check")  # which connects nowhere until it is asked
         except ConfigError as error:
             found |= dict.fromkeys(error.findings)
     return list(found)

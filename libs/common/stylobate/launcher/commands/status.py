@@ -75,13 +75,20 @@ def _show(head: str, answer: dict[str, Any]) -> None:
         for name, health in said.get("services", {process: {"status": "unhealthy", "details": said.get("phase", "")}}).items():
             colour = _COLOURS[health["status"]]
             table.add_row(name, process, f"[{colour}]{health['status']}[/{colour}]", escape(health["details"]))
-    console().print(f"{head}, {'ready' if answer['ready'] else 'not ready'}")
+    console().print(f"{head}, {standing(answer)}")
     console().print(table)
     for line in found_by(answer):
         console().print(f"[dim]{escape(line)}[/dim]", soft_wrap=True, highlight=False)
     for line in complaints_of(answer):
         console().print(f"[yellow]{escape(line)}[/yellow]", soft_wrap=True)
     console().print(addresses(answer["endpoints"]))
+
+
+def standing(answer: Mapping[str, Any]) -> str:
+    """Return how it is as a whole: services may be healthy where something that they share is not."""
+    if not answer["ready"]:
+        return "not ready"
+    return "ready" if answer["status"] == "healthy" else f"ready, but {answer['status']}"
 
 
 def left_out(answer: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -125,7 +132,7 @@ def complaints_of(answer: Mapping[str, Any]) -> list[str]:
     for name, findings in left_out(answer).items():
         lines += [f"the module {name} is left out", *findings]
     asked = (answer, *answer.get("processes", {}).values())
-    parts = [said.get(part, {}) for said in asked for part in ("bans", "limits", "discovery", "vault")]
+    parts = [said.get(part, {}) for said in asked for part in ("identity", "bans", "limits", "discovery", "vault")]
     parts += [health for said in asked for health in said.get("redis", ())]
     ill = [health["details"] for health in parts if health.get("details")]
     return [*lines, *_differences(answer), *dict.fromkeys(ill)]
