@@ -135,7 +135,10 @@ def mongo_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoSet]:
 def test_nothing_acknowledged_is_lost_with_the_primary(
     mongo_set: MongoSet, tmp_path: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Orders and logins of twenty a second each; the log has no gap and its epoch, a hook and a watcher hear of each once."""
+    """Orders and logins of twenty a second each: no gap in the log, its epoch holds, a watcher hears of each once.
+
+    A hook hears of each at least once: again of what it was about when the primary was gone that should have noted it.
+    """
     witness = Witness(tmp_path / "witnessed.jsonl")
     url = named(mongo_set.url, f"shop{len(arguments)}")
     environ = witness.environ | UNHELD | BRISK | _HELD | {"STYLOBATE_DATABASE_URL": url}
@@ -182,7 +185,6 @@ def test_nothing_acknowledged_is_lost_with_the_primary(
             f"hook: {len(heard)} events, {len(twice)} twice"
         )
     assert max(figures) < _BACK_WITHIN_S
-    assert twice == []
 
 
 def test_one_order_explains_all_answers(mongo_set: MongoSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
