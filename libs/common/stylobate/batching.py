@@ -98,9 +98,10 @@ class Batcher(Generic[T, R]):
 
     async def _run(self) -> None:
         self._is_beginning = False
-        most, waiting = self._max_size, len(self)
-        if self._divides and len(self._tasks) == 1 and waiting >= _MANY:
-            most = min(most, (waiting + 1) // 2)
+        most = self._max_size
+        if self._divides and len(self._tasks) == 1 and len(self) >= _MANY:
+            size = len(self) if self._lines is None else self._lines.size
+            most = min(most, (size + 1) // 2)
         batch = self._take(most) if self._lines is None else self._lines.take(most)
         try:
             if batch and len(self):
@@ -157,6 +158,8 @@ class _Lines(Generic[T, R]):
         self._free: deque[_Entry[T, R]] = deque()
         """Entries that may go, in the order in which they came to be so."""
         self.waiting = 0
+        self.size = 0
+        """Keys of what waits."""
 
     def put(self, entry: _Entry[T, R]) -> None:
         """Queue an entry behind those of its keys."""
@@ -175,6 +178,7 @@ class _Lines(Generic[T, R]):
         else:
             self._free.append(entry)
         self.waiting += 1
+        self.size += len(entry[2])
 
     def take(self, most: int) -> list[_Entry[T, R]]:
         """Take entries that may go, and whose callers did not go away, until they have as many keys."""
@@ -182,6 +186,7 @@ class _Lines(Generic[T, R]):
         while self._free and most > 0:
             entry = self._free.popleft()
             self.waiting -= 1
+            self.size -= len(entry[2])
             if entry[1].cancelled():
                 self.done((entry,))
             else:

@@ -202,3 +202,15 @@ async def test_of_many_that_wait_half_leave_first() -> None:
         assert await many == [2 * number for number in range(64)]
         await asyncio.gather(*map(batcher.submit, range(20)))
     assert [len(batch) for batch in recorder.batches] == [32, 32, 20]
+
+
+async def test_half_of_what_waits_is_half_of_its_keys() -> None:
+    """Items of many keys, such as transactions, leave by halves too, not a few first and then nearly all."""
+    recorder = Recorder()
+    recorder.gate.clear()
+    async with Batcher(recorder.flush, divides=True, max_size=1000, keys=lambda item: range(5 * item, 5 * item + 5)) as batcher:
+        many = asyncio.gather(*map(batcher.submit, range(64)))
+        await until(lambda: len(recorder.batches) == 2)
+        recorder.gate.set()
+        await many
+    assert [len(batch) for batch in recorder.batches] == [32, 32]

@@ -36,9 +36,15 @@ class RecentStates:
             return None
         return self._states.get(key)
 
-    def was_wrong(self, key: StateKey) -> None:
-        """Say that an object does not stand as it was guessed."""
-        self._states.pop(key, None)
+    def was_wrong(self, guess: StateRecord) -> None:
+        """Say that an object does not stand as it was guessed.
+
+        Where this process itself wrote it meanwhile the next guess is as good as any: callers who race for one object with a
+        version each must not make all other changes read.
+        """
+        if self._states.get(guess.key) is not guess:
+            return
+        del self._states[guess.key]
         self._rest = min(self._rest * 2, _LONGEST_REST)
         self._resting = self._rest
 

@@ -171,7 +171,7 @@ class StateWriter:
         except StylobateError:
             return None  # perhaps it is refused for what is not so any more
         if changed is None:
-            self._recent.was_wrong(request.key)
+            self._recent.was_wrong(guess)
         else:
             self._recent.was_right()
         return changed

@@ -1,5 +1,6 @@
 """Changes that begin with what this process wrote last: they read nothing, and are as right as those that read."""
 
+import asyncio
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -100,6 +101,40 @@ async def test_a_database_that_lost_changes_gives_a_version_again(manager, memor
     assert (state.version, json.loads(state.data)) == (3, {"a": 1, "other": 3, "b": 4})
 
 
+async def test_who_lost_an_object_hears_nothing_of_it(manager, memory):
+    """What another process gave away is another's: who had it is answered as anybody else is, and nothing is written."""
+    await manager.change(HANDLER, "orders", "1", Put(b'{"total": 2}'), expected=None)
+    await memory.write([write(ORDER, 1, b'{"total": 2}', change=Change.ASSIGNED, owner="bob")])
+    for expected in (1, 2, 7, None):
+        with pytest.raises(StateNotFoundError):
+            await manager.change(ADA, "orders", "1", Transition("pay"), expected=expected)
+    assert memory.objects[ORDER].version == 2
+
+
+async def test_an_object_that_was_made_again_is_not_the_one_that_was(manager, memory):
+    """Its versions go on: a merge is made into what stands there, and a version of before is refused."""
+    await manager.change(ADA, "notes", "n", Put(b'{"a": 1}'), expected=None)
+    await memory.write([deletion(NOTE, 1)])
+    await memory.write([write(NOTE, 0, b'{"theirs": 2}')])
+    with pytest.raises(StateVersionConflictError):
+        await manager.change(ADA, "notes", "n", Patch(b'{"b": 3}'), expected=1)
+    state = await manager.change(ADA, "notes", "n", Patch(b'{"b": 3}'), expected=None)
+    assert (state.version, json.loads(state.data)) == (4, {"theirs": 2, "b": 3})
+
+
+async def test_a_race_within_this_process_makes_nobody_else_read(manager, memory):
+    """Callers who say the same version spoil each other's guess only: what this process wrote last is known all the same."""
+    await manager.change(ADA, "notes", "n", Put(b"{}"), expected=None)
+    await manager.change(ADA, "notes", "other", Put(b"{}"), expected=None)
+    asked = (manager.change(ADA, "notes", "n", Patch(b'{"a": %d}' % number), expected=1) for number in range(9))
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(answer, StateVersionConflictError) for answer in answers) == 8
+    before = memory.reads
+    await manager.change(ADA, "notes", "other", Patch(b'{"b": 1}'), expected=None)
+    await manager.change(ADA, "notes", "n", Patch(b'{"b": 1}'), expected=2)
+    assert memory.reads == before
+
+
 def test_wrong_guesses_are_followed_by_longer_rests(clock):
     """Where another process changes the same objects, ever fewer changes begin with a guess; right ones bring them back."""
     recent = RecentStates()
@@ -115,13 +150,14 @@ def test_wrong_guesses_are_followed_by_longer_rests(clock):
         return count
 
     rests = []
+    rest()
     for _ in range(4):
-        recent.was_wrong(NOTE)
+        recent.was_wrong(recent.guess(NOTE))
         rests.append(rest())
     assert rests == [2, 4, 8, 16]
     for _ in range(3):
         recent.was_right()
-    recent.was_wrong(NOTE)
+    recent.was_wrong(recent.guess(NOTE))
     assert rest() == 4
 
 
