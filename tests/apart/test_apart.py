@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from httpx import Client
 from stylobate.testing import commands
 from stylobate.testing.platform import Platform, PlatformFailedError
 from stylobate.testing.until import wait_until
@@ -151,6 +153,18 @@ def balance(person: Person, account: str = "acme") -> dict[str, int]:
     return {name: found.get(name) for name in ("sum", "changes")}
 
 
+def with_another_schema(folder: Path) -> None:
+    """Let the entries of a project have the next schema version."""
+    tally = folder / "modules" / "tally"
+    tally.unlink()
+    shutil.copytree(TALLY, tally, ignore=shutil.ignore_patterns("__pycache__"))
+    states, code = tally / "states.yaml", tally / "module.py"
+    told = "entries:\n    schema_version: 2\n    upgrade: noted"
+    states.write_text(states.read_text(encoding="utf-8").replace("entries:", told, 1), encoding="utf-8")
+    method = "\n    def noted(self, data: dict, from_version: int) -> dict:\n        return data | {'note': from_version}\n"
+    code.write_text(code.read_text(encoding="utf-8") + method, encoding="utf-8")
+
+
 def test_a_namespace_is_moved_with_all_that_was_ever_written_of_it(
     platform: Platform, archive: Archive, ada: Person, witness: Witness
 ) -> None:
@@ -172,6 +186,7 @@ def test_a_namespace_is_moved_with_all_that_was_ever_written_of_it(
     again = platform.command("states", "move", "entries", "archive")
     assert "it stands in archive already" in again.stderr
     platform.stop()
+    with_another_schema(platform.project.folder)
     folder, environ = platform.project.folder, witness.environ | {"STYLOBATE_STATE_DATABASES": f"archive={archive.url}"}
     left_out = {"STYLOBATE_STATE_PLACES": "orders=archive balances=archive"}
     with pytest.raises(PlatformFailedError, match="STYLOBATE_STATE_PLACES: entries stands in the database archive"):
@@ -191,3 +206,20 @@ def test_a_namespace_is_moved_with_all_that_was_ever_written_of_it(
         assert witness.saw_all({("gone", "")}, WITHIN)
         told = Counter(line["id"] for line in witness.seen() if line["type"].startswith("state.entries."))
         assert set(told.values()) == {1}, told
+        kept(moved, archive, http)
+
+
+def kept(platform: Platform, archive: Archive, http: Client) -> None:
+    """Let operators move objects to another schema, give them out and take them in: that happens where they stand."""
+    at = "from state.state where namespace = 'entries' and deleted_at is null and schema_version"
+    assert archive.ask(f"select count(*) {at} = 1") > 0
+    migrated = platform.command("states", "migrate", "entries")
+    assert (migrated.returncode, archive.ask(f"select count(*) {at} = 1")) == (0, 0), migrated.stdout + migrated.stderr
+    assert http.get("/v1/state/entries/moved").json()["data"]["note"] == 1
+    given = platform.command("states", "export", "entries")
+    lines = [json.loads(line) for line in given.stdout.splitlines()]
+    assert len(lines) == archive.ask(f"select count(*) {at} = 2"), given.stderr
+    copied = next(line for line in lines if line["key"] == "moved") | {"key": "copied"}
+    taken = platform.command("states", "import", "entries", "-", stdin=json.dumps(copied) + "\n")
+    assert taken.stdout.splitlines()[-1] == "entries: 1 objects written, 0 there already, 0 refused", taken.stderr
+    assert archive.ask(f"select data->>'note' {at} = 2 and key = 'copied'") == "1"

@@ -1,4 +1,4 @@
-"""Whatever is asked, by two owners through two processes: the answers and what stands there are those of a few lines of Python."""
+"""Whatever is asked, by two owners through two processes: answers and what stands there are those of a few lines of Python."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -125,14 +125,15 @@ async def processes(open_store):
         managers = []
         for store in stores:
             environment = Environment(store, AccessEvaluator(None), None, lambda _: None, lambda: datetime.now(UTC), new_id)
-            managers.append(await stack.enter_async_context(StateManager.open({"papers": PAPERS}, environment, max_data_bytes=999)))
+            opened = StateManager.open({"papers": PAPERS}, environment, max_data_bytes=999)
+            managers.append(await stack.enter_async_context(opened))
         yield managers, stores[0]
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.lists(st.lists(STEPS, min_size=1, max_size=2, unique_by=lambda step: step.key), min_size=12, max_size=30))
 async def test_answers_are_those_of_a_model(processes, walk):
-    """Each change alone, or two of one caller as a transaction, through either process: what is said, what stands, what is kept."""
+    """Each change alone, or two of one caller as a transaction, through either process: what is said, what stands, what was."""
     managers, store = processes
     mark = next(ROUNDS)
     papers = {"x": Paper(), "y": Paper()}
