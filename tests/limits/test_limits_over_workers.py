@@ -118,6 +118,8 @@ def test_a_network_is_kept_out_and_the_operator_has_a_key(platform: Platform, op
 def test_what_is_asked_for_by_head_is_counted_as_get(platform: Platform, person: Any) -> None:
     """It costs as much, so nobody comes past a rule with it."""
     cara = person("cara")
+    shown = {limit["name"]: limit["remaining"] for limit in cara.http.get("/v1/limits").json()["items"]}
+    assert (shown["site.patience"], "site.looks" in shown) == (5, False)  # whatever it matches; a shadow is nobody's business
     heads = [cara.http.head("/v1/actions").status_code for _ in range(6)]
     assert heads == [200] * 5 + [429]
     assert _code(cara) == "RATE_LIMITED"
@@ -160,6 +162,7 @@ def test_a_changed_file_holds_everywhere_and_a_bad_one_nowhere(platform: Platfor
     try:
         rules.write_text(before.replace("site.looks: { limit: 1/hour", "site.looks: { limit: 1/eon"))
         assert _until(lambda: "1/eon" in str(platform.status()) and platform.status()["status"] == "degraded")
+        assert ", ready, but degraded\n" in platform.command("status").stdout
         assert {_code(ada, "/v1/auth/me") for _ in range(8)} == {"served"}
         rules.write_text(before.replace("shadow: true", "shadow: false"))
         assert _until(lambda: [_code(ada, "/v1/auth/me") for _ in range(16)] == ["RATE_LIMITED"] * 16)

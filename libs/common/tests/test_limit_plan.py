@@ -32,6 +32,20 @@ def test_without_rules_the_edge_alone_counts() -> None:
     assert _found(plan.at_door(Facts("192.0.2.7", ADA), is_address_charged=True)) == {"edge.user": "ada"}
 
 
+def test_who_asks_is_shown_what_counts_them_at_anything() -> None:
+    """What rules match of requests does not matter, of persons it does; what counts by requests cannot be told."""
+    plan = LimitPlan(
+        [
+            _rule("site.pay", per=("user",), match={"action": ("shop.pay",)}),
+            _rule("site.office", per=("user",), match={"ip": ("192.0.2.0/24",), "route": ("GET /x",)}),
+            _rule("site.others", per=("user",), match={"ip": ("10.0.0.0/8",)}),
+            _rule("site.routes", per=("user", "route")),
+        ]
+    )
+    assert _found(plan.of_caller(Facts("192.0.2.7", ADA))).keys() == {"edge.ip", "edge.user", "site.pay", "site.office"}
+    assert _found(plan.of_caller(Facts("192.0.2.7"))).keys() == {"edge.ip"}
+
+
 def test_a_file_says_the_rules_of_the_edge_anew() -> None:
     """They are counted by what the file says, under their own names."""
     plan = LimitPlan([_rule("edge.ip", per=("ip",))])

@@ -102,10 +102,10 @@ class Charges:
             exchange.charged_limit = due.limit
 
     def of_caller(self, exchange: Exchange) -> Charge:
-        """Return the limits that count who asks: those of every request, and those of actions with limits of their own."""
+        """Return the limits that count who asks, at whatever they ask for: rules, and the limits that actions have."""
         call, plan = exchange.call, self._edge.plan
         principal = call.principal
-        levels, subjects = plan.at_door(Facts(call.client_address, principal))
+        levels, subjects = plan.of_caller(Facts(call.client_address, principal))
         limited = [
             _Limited(action.name, action.limit)
             for action in self._catalogue.called.values()

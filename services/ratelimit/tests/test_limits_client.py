@@ -12,6 +12,7 @@ import pytest_asyncio
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest, CheckLimitsResponse
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub, add_RateLimitServiceServicer_to_server
 from stylobate.clients.limit_outcome import AppliedLimit, AppliedLimits, LimitOutcome, carried_limit
+from stylobate.clients.limit_rows import REFUSED
 from stylobate.clients.limits import LevelSpec, LimitsClient
 from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.errors import StylobateError, TokenInvalidError, UnavailableError
@@ -159,6 +160,15 @@ async def test_a_refused_check_has_its_error(limits):
         "remaining": "0",
         "reset": "60",
     }
+
+
+def test_a_limit_that_cannot_be_counted_is_not_said_to_be_reached():
+    """It has no numbers then, so none are told; what a process counts by itself has."""
+    limit = AppliedLimit("site.closed", 100, 60)
+    error = LimitOutcome.of(REFUSED, [limit], retry_ms=1000, degraded=True).error()
+    assert (error.metadata, error.retry_after) == ({"policy": "site.closed"}, timedelta(seconds=1))
+    assert "cannot be counted" in error.detail
+    assert carried_limit(error) == []
 
 
 async def test_of_several_levels_each_limit_brought_is_told_and_the_tightest_rule(service, limits):

@@ -238,6 +238,9 @@ class LimitOutcome:
         """Return the error for a refused check."""
         if self.is_banned:
             return BannedError(retry_after=timedelta(milliseconds=self.retry_ms))
+        if self.degraded and not self.reset:  # closed, and not counted by a process of its own
+            detail = f"The limit {self.policy} cannot be counted at the moment, and lets nobody pass meanwhile."
+            return RateLimitedError(detail, metadata={"policy": self.policy}, retry_after=timedelta(milliseconds=self.retry_ms))
         return self.limits[self.level].reached(timedelta(milliseconds=self.retry_ms), self.remaining, self.reset)
 
 

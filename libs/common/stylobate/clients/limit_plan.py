@@ -1,6 +1,7 @@
 """Which rules count a request, and whom each of them counts: the one place that reads them, at every door alike."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import (
 )
 from stylobate.clients.limit_facts import Facts, joined, normal, value_of
 from stylobate.clients.limits import EDGE_IP, EDGE_USER, LevelSpec
-from stylobate.declarations.limits_file import EDGE_KEY, HEADER, OF_AUTH, compiled
+from stylobate.declarations.limits_file import EDGE_KEY, HEADER, OF_AUTH, PERSONS, compiled
 from stylobate.declarations.model import LimitRule, RateLimit
 from stylobate.declarations.rules import parse_rate_limit
 from stylobate.identity.client_address import client_address, limit_key
@@ -52,6 +53,7 @@ class LimitPlan:
         self._of_auth = {rule.name: _Rule(rule) for rule in self.rules if rule.name in OF_AUTH}
         self._of_actions = [rule for rule in self._rules if isinstance(rule, _Rule) and rule.is_of_action]
         self._of_doors = [rule for rule in self._rules if rule not in self._of_actions]
+        self._at_anything = [rule.at_anything() for rule in self._rules]
         self.reads_headers = any(part.startswith(HEADER) for rule in self.rules for part in (*rule.per, *rule.match))
         self.is_plain = len(self._of_auth) == len(self.rules)
         """Whether there is nothing but the two built-in rules of the edge."""
@@ -62,9 +64,16 @@ class LimitPlan:
 
         :param is_address_charged: whether :meth:`of_address` was charged before.
         """
-        charge = _charge([rule for rule in self._of_doors if not (is_address_charged and rule.is_of_address)], facts)
-        who = facts.principal
-        return Charge((*charge.levels, key_level(who.rate_limit)), (*charge.subjects, who.token_id)) if who.rate_limit else charge
+        return _with_key(
+            _charge([rule for rule in self._of_doors if not (is_address_charged and rule.is_of_address)], facts), facts
+        )
+
+    def of_caller(self, facts: Facts) -> Charge:
+        """Return all that counts who asks, at whatever they ask for.
+
+        Left out are rules that count by something else than who and where they are, such as each route apart.
+        """
+        return _with_key(_charge(self._at_anything, facts), facts)
 
     def of_address(self, address: str) -> Charge:
         """Return what is charged while nothing but the address of a request may be believed."""
@@ -116,6 +125,9 @@ class _BuiltIn:
         self.is_of_address = name == "edge.ip"
         self.spec = spec
 
+    def at_anything(self) -> "_BuiltIn":
+        return self
+
     def counts(self, facts: Facts) -> tuple[LevelSpec, str] | None:
         subject = self.explain(facts)[0]
         return (self.spec, subject) if subject else None
@@ -144,6 +156,11 @@ class _Rule:
         self._networks = Networks(match.get("ip", ()))
         self._overrides = {self._subject(text.split("|")): limit for text, limit in rule.overrides.items()}
         self._specs: dict[tuple[str, str, str], LevelSpec] = {}
+
+    def at_anything(self) -> "_Rule":
+        """Return the rule as if everything that its persons ask for fitted."""
+        match = {key: texts for key, texts in self.rule.match.items() if key in PERSONS}
+        return _Rule(replace(self.rule, match=match), self._known)
 
     def counts(self, facts: Facts) -> tuple[LevelSpec, str] | None:
         """Return the level that counts, and whom; None: it does not count this."""
@@ -196,6 +213,12 @@ class _Rule:
     def may_count(self, action: str) -> bool:
         """Return whether it may count calls of an action."""
         return all(key != "action" or pattern.fullmatch(action) is not None for key, pattern in self._match)
+
+
+def _with_key(charge: Charge, facts: Facts) -> Charge:
+    """Return the charge with the limit that the caller's API key has of its own."""
+    who = facts.principal
+    return Charge((*charge.levels, key_level(who.rate_limit)), (*charge.subjects, who.token_id)) if who.rate_limit else charge
 
 
 def _charge(rules: Iterable["_Rule | _BuiltIn"], facts: Facts) -> Charge:
