@@ -359,6 +359,17 @@ async def test_a_router_keeps_its_port(clock: FakeClock) -> None:
 # On Valkey alone
 
 
+async def test_what_expired_is_not_changed_as_it_was(place: Place) -> None:
+    """A change begins with what was written last: where that is gone nothing is there, and what is made then is another."""
+    pad = await put(place, "gone", b'{"n": 1}')
+    await place.expire("gone", "ada")
+    for expected in (None, pad.version):
+        with pytest.raises(StateNotFoundError):
+            await place.manager.change(ADA, "pads", "gone", Patch(b'{"m": 2}'), expected=expected)
+    made = await put(place, "gone", b'{"k": 3}', caller=BOB)
+    assert (made.owner, made.data, made.version > pad.version) == ("bob", b'{"k": 3}', True)
+
+
 @pytest.fixture
 def pads(valkey: Any) -> RedisStateStore:
     """Give the pads on Valkey."""
@@ -423,7 +434,7 @@ async def test_writes_that_arrive_together_leave_in_one_call(
         await asyncio.gather(*(manager.change(ADA, "pads", f"{n}", Put(b"1"), expected=0) for n in range(100)))
         told = (await valkey.call("INFO", "commandstats")).decode()
     calls = [int(line.partition("calls=")[2].partition(",")[0]) for line in told.splitlines() if line.startswith("cmdstat_eval")]
-    assert 1 <= sum(calls) <= 4
+    assert 1 <= sum(calls) <= 8  # 32 at a time at most, and of 32 that wait half may leave first
 
 
 async def test_no_increment_is_lost_between_processes(environment: Environment, valkey: Any) -> None:
