@@ -7,6 +7,8 @@ from stylobate.launcher.embedded import EmbeddedMongo, EmbeddedOpenBao, Embedded
 from stylobate.launcher.project import Project
 
 VAULT, MONGODB = "vault", "mongodb"
+SERVERS = frozenset(("valkey", "postgres", VAULT, MONGODB))
+"""What may run beside the services, by the names of processes and logs."""
 """Their names among the endpoints."""
 
 

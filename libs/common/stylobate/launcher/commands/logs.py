@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from stylobate.launcher.environment import SERVERS
 from stylobate.launcher.log_files import LogFiles, LogLine
 from stylobate.launcher.log_text import readable
 from stylobate.launcher.output import CommandError, console
@@ -61,5 +62,5 @@ async def show_work(project: Project, output: Console) -> None:
 
 def _is_worth_showing(line: LogLine) -> bool:
     if line.facts is None:
-        return line.source not in {"postgres", "valkey", "up", "forkserver"}
+        return line.source not in {*SERVERS, "up", "forkserver"}
     return line.facts.get("logger") == "access" or line.facts.get("level") in _WORTH_SHOWING

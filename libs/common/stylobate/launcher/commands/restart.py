@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 
 from stylobate.launcher.commands.status import ask
+from stylobate.launcher.environment import SERVERS
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import RESTART_SIGNAL, Project
 
 _PAUSE_S = 0.1
-_SERVERS = ("valkey", "postgres")
 
 
 def restart() -> None:
@@ -17,7 +17,7 @@ def restart() -> None:
     running = project.demand()
     if running.mode == "one process":
         raise CommandError("it runs in one process, which cannot replace itself; `stylobate up --workers 2` can be restarted")
-    before = {child.pid for child in running.children if child.name not in _SERVERS}
+    before = {child.pid for child in running.children if child.name not in SERVERS}
     running.supervisor.send_signal(RESTART_SIGNAL)
     while True:
         time.sleep(_PAUSE_S)
