@@ -29,6 +29,7 @@ def run(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.soak
 def test_typescript_compiles_strictly(document, tmp_path):
     """openapi-typescript and openapi-fetch: no cast, no any, and each refusal with its code."""
     if shutil.which("npm") is None:

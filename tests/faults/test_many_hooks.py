@@ -26,7 +26,7 @@ def _complaints(platform: Platform) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("age", "seconds"),
     [
-        pytest.param("PT1S", 15, id="short"),
+        pytest.param("PT1S", 6, id="short"),
         pytest.param("PT30S", 300, id="soak", marks=pytest.mark.soak),
     ],
 )

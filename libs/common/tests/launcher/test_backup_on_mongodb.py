@@ -125,6 +125,7 @@ async def test_it_goes_back_into_its_own_kind_only(
         assert everything(url) == {}
 
 
+@pytest.mark.soak  # half a minute until the server lets go of what the killed one held
 async def test_a_restore_that_was_killed_is_run_again(
     mongo_databases: MongoDatabases, stylobate: Any, backup: Path, before: dict[str, Any]
 ) -> None:
