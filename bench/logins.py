@@ -54,7 +54,7 @@ class _Platform(NamedTuple):
     logins: list[str]
     action: list[str]
     watch: Callable[[float], list[float]]
-    """Return how late each timer of the event loop was within so many seconds, in ms."""
+    """Run timers on the event loop for that many seconds; return how late each one was, in ms."""
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used, stores apart."""

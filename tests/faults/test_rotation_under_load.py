@@ -68,7 +68,7 @@ class Crowd:
 
 
 async def _on_time(crowd: Crowd) -> int:
-    """Begin so many logins a second, however long those before take; return how many they were."""
+    """Start logins at a fixed rate, without waiting for earlier ones; return how many were started."""
     loop = asyncio.get_running_loop()
     begun = loop.time()
     async with asyncio.TaskGroup() as group:

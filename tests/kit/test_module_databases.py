@@ -60,7 +60,7 @@ class Basket(BaseModule):
         await ctx.database.fetch("select 1")
 
     async def dawdles(self, ctx: ActionContext) -> None:
-        """Ask for every four of 300 documents."""
+        """Read 300 documents, four at a time."""
         stock = ctx.database.collection("stock")
         await stock.insert_many([{"_id": number} for number in range(300)])
         beside = [{"$lookup": {"from": "stock", "pipeline": [], "as": "other"}}, {"$unwind": "$other"}]

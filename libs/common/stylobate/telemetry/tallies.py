@@ -63,7 +63,7 @@ class Spread:
         """By bucket, the last sampled request that fell into it."""
 
     def observe(self, value: float, count: int = 1) -> None:
-        """Count a value, or so many of it."""
+        """Count a value once, or as often as told."""
         self.buckets[bisect_left(self._bounds, value)] += count
         self.total += value * count
 

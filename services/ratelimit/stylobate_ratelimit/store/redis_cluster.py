@@ -99,7 +99,7 @@ class RedisClusterLimitStore:
     async def _ask(self, groups: Sequence[CheckGroup], pieces: Sequence[_Piece], found: list[list[_Answered]]) -> list[_Piece]:
         """Charge pieces, and put what was said of them into ``found``, by group.
 
-        :returns: those of which nothing was charged, as the slot of a tag is on the move.
+        :returns: those on which nothing was charged, because a slot is being moved to another node.
         """
         split = [*self._split(groups, pieces, self._places()).values()]
         if not split:
