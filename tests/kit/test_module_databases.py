@@ -60,7 +60,7 @@ class Basket(BaseModule):
         await ctx.database.fetch("select 1")
 
     async def dawdles(self, ctx: ActionContext) -> None:
-        """Read 300 documents, four at a time."""
+        """Count all combinations of four among 300 documents, which takes far longer than the call may."""
         stock = ctx.database.collection("stock")
         await stock.insert_many([{"_id": number} for number in range(300)])
         beside = [{"$lookup": {"from": "stock", "pipeline": [], "as": "other"}}, {"$unwind": "$other"}]
