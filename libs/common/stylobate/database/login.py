@@ -47,19 +47,20 @@ class Login:
 
     async def connect(self, connect: Callable[[str], Awaitable[C]]) -> C:
         """Connect with the first URL that the server lets in. Raises what the connecting raises."""
-        offered = self._offered
+        offered, tried = self._offered, self._urls
         try:
-            return await self._connect(connect)
+            return await self._connect(connect, tried)
         except self._refusal:
             self._refused()
             with suppress(TimeoutError):
-                async with asyncio.timeout(_PATIENCE_S):
+                async with asyncio.timeout(_PATIENCE_S):  # connecting has limits of its own: a password alone takes 10 ms of work
                     await offered.wait()
-                    return await self._connect(connect)
-            raise
+            if self._urls == tried:
+                raise
+            return await self._connect(connect, sorted(self._urls, key=tried.__contains__))
 
-    async def _connect(self, connect: Callable[[str], Awaitable[C]]) -> C:
-        *others, last = self._urls  # those of now: another may be offered, and change their order, while one is tried
+    async def _connect(self, connect: Callable[[str], Awaitable[C]], urls: list[str]) -> C:
+        *others, last = urls  # as they were: another may be offered, and change their order, while one is tried
         for url in others:
             try:
                 return await connect(url)

@@ -11,7 +11,7 @@ from stylobate.app import database_apart
 from stylobate.app.manager import AppManager
 from stylobate.app.storage import PostgresStorage, Storage
 from stylobate.config import Settings
-from stylobate.database import DatabaseManager, MigrationSet
+from stylobate.database import DatabaseManager, MigrationSet, login
 from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.services import ServiceSpec
@@ -65,6 +65,7 @@ async def test_logins_of_further_databases_are_exchanged(
 ) -> None:
     """Not there at the start and then refused, they are opened with another password; under load it is exchanged for a third."""
     monkeypatch.setattr(database_apart, "_WITHIN_S", 0.05)
+    monkeypatch.setattr(login, "_PATIENCE_S", 30)  # a busy machine hands the password on when it comes to it
     (tmp_path / "0001_create.sql").write_text("create table item (id int primary key);")
     spec = ServiceSpec("shop", ShopSettings, cast("Any", None), migrations=(MigrationSet("shop", tmp_path),))
     shared, refused = SimpleNamespace(listeners=None), list[bool]()

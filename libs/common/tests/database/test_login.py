@@ -6,7 +6,7 @@ from urllib.parse import quote
 import asyncpg
 import pytest
 from stylobate.config import ConfigError
-from stylobate.database import DatabaseManager
+from stylobate.database import DatabaseManager, login
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.testing.until import until
 
@@ -53,8 +53,9 @@ class _Load:
         self._stopped = True
 
 
-async def test_no_statement_fails_while_a_password_is_exchanged(server) -> None:
+async def test_no_statement_fails_while_a_password_is_exchanged(server, monkeypatch) -> None:
     """In either order: told here first, it is tried until it is taken; changed there first, who is refused asks for it."""
+    monkeypatch.setattr(login, "_PATIENCE_S", 30)  # a busy machine hands the password on when it comes to it
     await _as_owner(server, "create role app login password 'first'")
     fresh = ""
 
