@@ -18,19 +18,16 @@ from stylobate.api.auth.v1.oauth_service_pb2_grpc import add_OAuthServiceService
 from stylobate.api.auth.v1.role_service_pb2_grpc import add_RoleServiceServicer_to_server
 from stylobate.api.auth.v1.service_account_service_pb2_grpc import add_ServiceAccountServiceServicer_to_server
 from stylobate.api.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
-from stylobate.api.auth.v1.signing_key_service_pb2_grpc import add_SigningKeyServiceServicer_to_server
 from stylobate.api.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from stylobate.api.auth.v1.user_directory_service_pb2_grpc import add_UserDirectoryServiceServicer_to_server
 from stylobate.api.auth.v1.user_export_service_pb2_grpc import add_UserExportServiceServicer_to_server
 from stylobate.api.auth.v1.user_password_service_pb2_grpc import add_UserPasswordServiceServicer_to_server
 from stylobate.api.auth.v1.user_profile_service_pb2_grpc import add_UserProfileServiceServicer_to_server
 from stylobate.api.auth.v1.user_service_pb2_grpc import add_UserServiceServicer_to_server
-from stylobate.app.key_encryption import key_encryption
 from stylobate.app.manager import AppManager
 from stylobate.app.storage import MongoStorage, PostgresStorage, Storage
 from stylobate.clients.limits import LimitsClient
 from stylobate.declarations.model import ModuleDeclaration
-from stylobate.encryption import SecretKeyEncryption
 from stylobate.idempotency import Idempotency, Keeping
 from stylobate.identity.access_token import ISSUER
 from stylobate.leases import LeaseManager
@@ -54,17 +51,9 @@ from stylobate_auth.first_admin_manager import FirstAdminManager
 from stylobate_auth.first_admin_servicer import FirstAdminServicer
 from stylobate_auth.grant_manager import GrantManager
 from stylobate_auth.grant_servicer import GrantServicer
-from stylobate_auth.jwt_manager import JWTManager, signing_key
-from stylobate_auth.key_ring import KeyRing
+from stylobate_auth.jwt_manager import JWTManager
 from stylobate_auth.login_limits import LoginLimits
-from stylobate_auth.mail.folder import FolderTransport
-from stylobate_auth.mail.kinds import MailKind
-from stylobate_auth.mail.outgoing import OutgoingMail
-from stylobate_auth.mail.port import MailTransport
-from stylobate_auth.mail.sender import MailSender
-from stylobate_auth.mail.smtp import SmtpTransport
-from stylobate_auth.mail.templates import MailTemplates
-from stylobate_auth.mail.tokens import MailTokens
+from stylobate_auth.mail.opening import open_mail
 from stylobate_auth.oauth_manager import OAuthManager
 from stylobate_auth.oauth_servicer import OAuthServicer
 from stylobate_auth.others import OtherServices
@@ -89,8 +78,7 @@ from stylobate_auth.servicer import (
 )
 from stylobate_auth.session_manager import SessionManager
 from stylobate_auth.settings import AuthSettings
-from stylobate_auth.signing_key_manager import SigningKeyManager
-from stylobate_auth.signing_key_servicer import SigningKeyServicer
+from stylobate_auth.signing_key_opening import open_signing_keys
 from stylobate_auth.store.postgres import PostgresAuthStore
 from stylobate_auth.store.redis import RedisSessionCopies
 from stylobate_auth.user_directory import UserDirectory
@@ -138,7 +126,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         permissions=[name for module in app.declarations.modules for name in module.permissions],
         clock=_now,
     )
-    signing_keys = await _signing_keys(app, settings, store, access=access, idempotency=idempotency)
+    signing_keys = await open_signing_keys(app, settings, store, access=access, idempotency=idempotency)
     tokens = JWTManager(signing_keys.ring, settings.access_token_lifetime)
     copies = RedisSessionCopies(app.redis, _now)
     rules = PasswordRules(BreachedPasswords(Path(settings.breached_passwords)) if settings.breached_passwords else None)
@@ -154,17 +142,7 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
     refreshes = await app.enter(
         RefreshManager(store, sessions, tokens, limits, bans=app.bans, lifetimes=settings.lifetimes, outages=outages, clock=_now)
     )
-    mail_tokens = MailTokens(hashlib.sha256(b"mail\0" + settings.signing_key.encode()).digest())
-    mail = OutgoingMail(
-        mail_tokens,
-        is_on=settings.has_mail,
-        lifetimes={
-            MailKind.RESET_PASSWORD: settings.reset_token_lifetime,
-            MailKind.VERIFY_EMAIL: settings.verify_token_lifetime,
-            MailKind.CHANGE_EMAIL: settings.verify_token_lifetime,
-        },
-        clock=_now,
-    )
+    mail = open_mail(app, settings, store, due=mail_is_due)
     accounts = AccountManager(
         store,
         hasher,
@@ -193,10 +171,6 @@ async def build(app: AppManager, settings: AuthSettings) -> None:
         allow_test_domains=settings.is_development,
         clock=_now,
     )
-    if settings.has_mail:
-        sender = _sender(app, settings, store, mail_tokens, mail_is_due)
-        app.task("mail", sender.run)
-        app.check("mail", sender.health)
     await wait_for_dependency("the roles in the database of auth", access.announce)
     await wait_for_dependency("the deny-list in the database of auth", revocations.look)
     app.task("revocations", revocations.run)
@@ -318,44 +292,6 @@ async def _prune(store: "Store") -> int:
     return await store.prune(await store.now())
 
 
-async def _prune_keys(store: "Store", keys: SigningKeyManager) -> int:
-    return await keys.prune(await store.now())
-
-
-async def _signing_keys(
-    app: AppManager,
-    settings: AuthSettings,
-    store: "Store",
-    *,
-    access: AccessManager,
-    idempotency: Idempotency,
-) -> SigningKeyManager:
-    """Load the signing keys, which are sealed in the database, and keep and serve them from now on."""
-    secret = SecretKeyEncryption(*settings.key_encryption, purpose="auth.key_encryption")
-
-    async def take(fresh: AuthSettings) -> None:
-        secret.use(*fresh.key_encryption)
-
-    app.follow("key_encryption_key", "key_encryption_key_before", take=take)
-    keys = SigningKeyManager(
-        store,
-        KeyRing(settings.public_url or ISSUER),
-        await key_encryption(app, settings, secret, purpose="auth.key_encryption") or secret,
-        access,
-        first=signing_key(settings.signing_key),
-        algorithm=settings.signing_algorithm,
-        every=settings.signing_key_rotation,
-        notice=settings.signing_key_notice,
-        clock=_now,
-    )
-    await wait_for_dependency("the signing keys in the database of auth", keys.start)
-    app.task("signing-keys", keys.run)
-    app.task("signing-keys-prune", lambda: prune_forever(partial(_prune_keys, store, keys)))
-    app.check("signing-keys", keys.health)
-    app.servicer(add_SigningKeyServiceServicer_to_server, SigningKeyServicer(keys, idempotency))
-    return keys
-
-
 def _failed_logins(app: AppManager, store: "Store") -> FailedLoginManager:
     failures = FailedLoginManager(store, _now)
     app.task("failed-logins", failures.run)
@@ -414,37 +350,6 @@ def _serve_users(
     exporter = UserExporter(store, users, sessions, sources, limits=limits, fresh=fresh, clock=_now)
     app.servicer(add_UserExportServiceServicer_to_server, UserExportServicer(exporter))
     app.servicer(add_UserDirectoryServiceServicer_to_server, UserDirectoryServicer(directory))
-
-
-def _transport(app: AppManager, settings: AuthSettings) -> MailTransport:
-    sender = settings.mail_from or "no-reply@localhost"
-    if settings.smtp is None:
-        return FolderTransport(Path(settings.mail_folder), sender)
-    transport = SmtpTransport(settings.smtp, sender, settings.mail_timeout)
-
-    async def take(fresh: AuthSettings) -> None:
-        transport.use(fresh.smtp_user, fresh.smtp_password)
-
-    app.follow("smtp_user", "smtp_password", take=take)
-    return transport
-
-
-def _sender(app: AppManager, settings: AuthSettings, store: "Store", tokens: MailTokens, due: asyncio.Event) -> MailSender:
-    """Return what sends mail: to the server, in development without one into a folder."""
-    return MailSender(
-        store,
-        _transport(app, settings),
-        MailTemplates(settings.mail_product, Path(settings.mail_templates) if settings.mail_templates else None),
-        tokens,
-        links={
-            MailKind.RESET_PASSWORD: settings.mail_reset_link,
-            MailKind.VERIFY_EMAIL: settings.mail_verify_link,
-            MailKind.CHANGE_EMAIL: settings.mail_verify_link,
-        },
-        timeout=settings.mail_timeout,
-        due=due,
-        clock=_now,
-    )
 
 
 def _roles_of(modules: Iterable[ModuleDeclaration]) -> dict[str, dict[str, str]]:
