@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from stylobate.app.changes import SettingChanges, Take
 from stylobate.app.database_apart import D, Look, Opening
 from stylobate.app.module_schema import ModuleSchema
 from stylobate.app.shared import Shared
@@ -15,17 +16,33 @@ from stylobate.database import DatabaseManager, Limits
 from stylobate.database.address import is_mongodb
 from stylobate.database.refusal import URL
 from stylobate.database.schema import SchemaMigrator, migrator_of
+from stylobate.health import HealthCheck
 from stylobate.logs import get_logger
 from stylobate.resilience import wait_for_dependency
+from stylobate.services import ServiceSpec
 
 if TYPE_CHECKING:
-    from stylobate.app.manager import AppManager
     from stylobate.database.mongodb import MongoManager
 
+T = TypeVar("T")
 _log = get_logger("app")
 _MIGRATIONS_LOOK_S = 1.0
 _NO_OWNER = "needs STYLOBATE_DATABASE_ROLES: else tables would belong to users that Vault removes"
 _UNUSED_WITHIN_S = 5.0
+
+
+class _Service(Protocol):
+    """What is asked of the service that they are for: see AppManager."""
+
+    name: str
+    spec: ServiceSpec
+    settings: Settings
+    changes: SettingChanges
+
+    async def enter(self, manager: AbstractAsyncContextManager[T], *, name: str = "") -> T: ...
+    def at_end(self, close: Callable[[], Awaitable[None]]) -> None: ...
+    def check(self, name: str, check: HealthCheck) -> None: ...
+    def follow(self, *fields: str, take: Take) -> None: ...
 
 
 class Databases:
@@ -34,7 +51,7 @@ class Databases:
     :param app: the service; it enters and closes what is opened here, and checks its health.
     """
 
-    def __init__(self, app: "AppManager", shared: Shared) -> None:
+    def __init__(self, app: _Service, shared: Shared) -> None:
         self._app = app
         self._shared = shared
         self.is_open = False
