@@ -120,9 +120,11 @@ class AuditChain(Protocol):
         """Return whether no record with a number up to the mark's can come any more."""
 
     async def seal(self, mark: Mark, most: int) -> Block | None:
-        """Seal the next records up to the mark's, ``most`` of them, in one atomic step; None where there is nothing to seal.
+        """Seal the next records up to the mark's, in one atomic step; None where there is nothing to seal.
 
-        The mark must be past. Of any number of processes that do it at once one makes the block; the others return it too.
+        The mark must be past. Of any number of processes that do it at once one makes a block; the others return it too.
+
+        :param most: records of a block. One step may make several; the newest is returned.
         """
 
     async def head(self) -> Block | None:

@@ -13,7 +13,9 @@ class AuditStore(Protocol[T_contra]):
     """Keeps records for good. ``T_contra`` is a transaction as the adapters of one kind have it: PostgreSQL's is a connection."""
 
     async def insert(self, records: Sequence[AuditRecord], transaction: T_contra | None = None) -> None:
-        """Write records as one atomic step, all or none. One whose id is there already is left as it is: it may be sent again.
+        """Write records as one atomic step, all or none.
+
+        The same call may be made again: what was written already is left as it is.
 
         :param transaction: of a change: the records are kept if and only if the change is. None: at once.
         :raises ValueRefusedError: one of them cannot be kept as it is; see :func:`~stylobate.audit.record.made_storable`.

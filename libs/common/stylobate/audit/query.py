@@ -11,6 +11,8 @@ from stylobate.errors import InvalidInputError, Violation
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
+LAST_ID = "f" * 8 + "-ffff" * 3 + "-" + "f" * 12
+"""Of no record: behind all others of a moment."""
 _POSITION = re.compile(r"([0-9a-f]{14})-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 
 
@@ -60,3 +62,14 @@ class AuditPage(NamedTuple):
     records: Sequence[AuditRecord]
     reached: Place | None
     """Down to where everything is told; None: there is nothing older."""
+
+
+def joined(pages: Sequence[AuditPage], limit: int) -> AuditPage:
+    """Return a page out of those of several places, all asked for the same with the same limit.
+
+    What one place has told goes only as far down as the one that has told the least.
+    """
+    horizon = max((page.reached for page in pages if page.reached is not None), default=None)
+    found = [record for page in pages for record in page.records if horizon is None or Place.of(record) >= horizon]
+    found.sort(key=Place.of, reverse=True)
+    return AuditPage(found[:limit], Place.of(found[limit - 1]) if len(found) >= limit else horizon)

@@ -43,6 +43,8 @@ class AuditTrail(Generic[T_contra]):
         self._full = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+        self._sent = 0
+        """How many at the front were sent, and nobody knows whether they are written: they go together once more."""
         self._is_down = False
         self._dropped = 0
         self._unsaid = 0
@@ -135,12 +137,14 @@ class AuditTrail(Generic[T_contra]):
     async def _flush(self) -> None:
         """Write everything that waits. What cannot be written now stays, first in the queue."""
         while self._waiting:
-            batch = [one if isinstance(one, AuditRecord) else one.record() for one in islice(self._waiting, _BATCH)]
+            self._sent = self._sent or min(len(self._waiting), _BATCH)
+            batch = [one if isinstance(one, AuditRecord) else one.record() for one in islice(self._waiting, self._sent)]
             for place, record in enumerate(batch):  # with its id: should it be sent again, it is the same record
                 self._waiting[place] = record
             await self._write(batch)
             for _ in batch:
                 self._waiting.popleft()
+            self._sent = 0
             self._room.set()
         self._some.clear()
         self._full.clear()

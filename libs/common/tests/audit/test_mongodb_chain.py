@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from bson.int64 import Int64
 from stylobate.audit import AuditRecord
 from stylobate.audit.chain import faults
 from stylobate.audit.mongodb import MongoAuditChain, MongoAuditStore
@@ -16,7 +17,7 @@ from stylobate.testing.fixtures import MongoFor
 
 AUDIT = MigrationSet.of("audit", "stylobate.audit")
 BLOCK = 10
-RECORDS, BLOCKS = "audit_record", "audit_block"
+RECORDS, PACKS, BLOCKS = "audit_record", "audit_pack", "audit_block"
 Tampering = Callable[[MongoManager], Awaitable[Any]]
 
 
@@ -43,6 +44,28 @@ TAMPERING: list[tuple[Tampering, dict[int, str]]] = [
 ]
 
 
+async def _copied_pack(database: MongoManager) -> None:
+    row = await database.find_one(PACKS, {"block": 4}) or {}
+    await database.insert(PACKS, [{**row, "_id": "copied"}])
+
+
+def _in_pack(**changes: Any) -> Tampering:
+    return lambda on: on.update_one(PACKS, {"block": 4}, {"$set": changes})
+
+
+TAMPERING_WITH_PACKS: list[tuple[Tampering, dict[int, str]]] = [
+    (_in_pack(records=b"[]"), {4: "one of its 9 records"}),
+    (_in_pack(actors=["eve"]), {4: "one of its 9"}),
+    (_in_pack(tenant="other"), {4: "one of its 9"}),
+    (_in_pack(first=Int64(1)), {4: "one of its 9"}),
+    (_in_pack(count=Int64(8)), {4: "8 are there"}),
+    (_in_pack(block=Int64(5)), {4: "0 are there", 5: "18 are there"}),
+    (lambda on: on.delete(PACKS, {"block": 6}), {6: "2 are there"}),
+    (lambda on: on.delete(RECORDS, {"action": "b0"}), {6: "9 are there"}),
+    (_copied_pack, {4: "18 are there"}),
+]
+
+
 @pytest.fixture
 async def database(mongo_for: MongoFor) -> MongoManager:
     """Give a database with 25 records, sealed in blocks of ten."""
@@ -53,9 +76,10 @@ async def database(mongo_for: MongoFor) -> MongoManager:
     return made
 
 
-async def write(database: MongoManager, *actions: str, age: timedelta = timedelta()) -> None:
-    """Write records in one transaction."""
-    made = [AuditRecord(action, actor="ada", detail={"n": 1.5}, time=datetime.now(UTC) - age) for action in actions]
+async def write(database: MongoManager, *actions: str, age: timedelta = timedelta(), is_bare: bool = False) -> None:
+    """Write records at once; what is bare is packed where it is enough."""
+    detail = {} if is_bare else {"n": 1.5}
+    made = [AuditRecord(action, actor="ada", detail=detail, time=datetime.now(UTC) - age) for action in actions]
     await MongoAuditStore(database).insert(made)
 
 
@@ -79,8 +103,13 @@ async def found(database: MongoManager, blocks: int = 2) -> dict[int, str]:
 
 async def test_whatever_is_done_to_what_was_sealed_is_found(database: MongoManager) -> None:
     """A record or a seal that is changed, removed, put in or moved is named with its block, and no other block."""
-    kept = {name: await database.find(name, {}) for name in (RECORDS, BLOCKS)}
-    for tampering, places in TAMPERING:
+    for number in (9, 9, 8):  # a block each, and in the last there is room for two more
+        await write(database, *(f"p{at}" for at in range(number)), is_bare=True)
+    await write(database, "b0", "b1")
+    await seal(database)
+    assert [row["count"] for row in await database.find(BLOCKS, {}, sort=[("_id", 1)])] == [10, 10, 5, 9, 9, 10]
+    kept = {name: await database.find(name, {}) for name in (RECORDS, PACKS, BLOCKS)}
+    for tampering, places in TAMPERING + TAMPERING_WITH_PACKS:
         assert await found(database) == {}
         await tampering(database)
         for size in (1, 50):
@@ -98,7 +127,7 @@ async def test_many_that_seal_at_once_make_one_chain(mongo_for: MongoFor) -> Non
 
     async def writes() -> None:
         for number in range(20):
-            await write(one, *(f"{number}.{at}" for at in range(7)))
+            await write(one, *(f"{number}.{at}" for at in range(7 + number % 2)), is_bare=True)
 
     async def seals(database: MongoManager, pause: float) -> None:
         while not writing.done():
@@ -112,7 +141,7 @@ async def test_many_that_seal_at_once_make_one_chain(mongo_for: MongoFor) -> Non
     await seal(one)
     assert await found(one, 50) == {}
     blocks = await one.find(BLOCKS, {}, sort=[("_id", 1)])
-    assert (sum(block["count"] for block in blocks), len(blocks)) == (140, blocks[-1]["_id"])
+    assert (sum(block["count"] for block in blocks), len(blocks)) == (150, blocks[-1]["_id"])
 
 
 async def test_retention_deletes_whole_blocks_and_the_rest_verifies(mongo_for: MongoFor) -> None:
@@ -134,11 +163,26 @@ async def test_retention_deletes_whole_blocks_and_the_rest_verifies(mongo_for: M
     assert await found(database) == {1: "1 records stand where retention took all away"}
 
 
+async def test_retention_takes_packs_too(mongo_for: MongoFor) -> None:
+    """They go by their blocks as other records do, and are counted."""
+    database = await mongo_for("test", AUDIT)
+    chain, year = MongoAuditChain(database, "test"), timedelta(days=365)
+    await write(database, *(f"old{at}" for at in range(9)), age=2 * year, is_bare=True)
+    await write(database, *(f"new{at}" for at in range(9)), is_bare=True)
+    await seal(database)
+    assert await chain.delete(year, 30) == 9
+    stretch = await chain.stretch(0, 50)
+    assert (stretch.unsealed, [block.count for block in stretch.blocks]) == (1, [9])
+    assert await found(database) == {}
+
+
 async def test_what_is_changed_before_it_is_sealed_is_found(mongo_for: MongoFor) -> None:
     """A record is sealed as it was written, also one that came without its digest."""
     database = await mongo_for("test", AUDIT)
     await write(database, "kept", "changed")
     await write(database, "bare")
+    await write(database, *(f"p{at}" for at in range(8)), is_bare=True)
+    await database.update_one(PACKS, {}, {"$unset": {"digest": ""}})
     await database.update_one(RECORDS, {"action": "changed"}, {"$set": {"actor": "eve"}})
     await database.update_one(RECORDS, {"action": "bare"}, {"$unset": {"digest": ""}})
     await seal(database)

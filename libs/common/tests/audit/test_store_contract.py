@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from stylobate.audit import AuditRecord, AuditStore
+from stylobate.audit import AuditQuery, AuditRecord, AuditStore
 from stylobate.audit.mongodb import MongoAuditStore
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.audit.record import made_storable
 from stylobate.database import MigrationSet
 from stylobate.database.memory import MemoryTransaction
 from stylobate.errors import ValueRefusedError
+from stylobate.identity import DEFAULT_TENANT
 
 from .memory_store import MemoryAuditStore
 
@@ -84,13 +85,32 @@ async def test_a_record_lives_and_dies_with_the_transaction(bench: Bench) -> Non
     assert await bench.actions() == ["kept"]
 
 
-@pytest.mark.parametrize("odd", [{"target": "x\0y"}, {"target": "\ud800"}, {"detail": {"of": object}}, {"outcome": "maybe"}])
-async def test_one_that_cannot_be_kept_refuses_all(bench: Bench, odd: dict[str, Any]) -> None:
+async def test_many_that_are_sent_again_stand_once(bench: Bench) -> None:
+    """So do they where they come in numbers, of two tenants, and with others behind them, whatever they are kept as."""
+    made = [AuditRecord(f"a{at:02}", tenant="acme" if at % 3 else "other", target="x" * (at == 5)) for at in range(30)]
+    for some in (made[:20], made[:20], made):
+        await bench.store.insert(some)
+    for tenant in ("acme", "other"):
+        told = (await bench.store.read(AuditQuery(tenant), 99)).records
+        assert [record.action for record in reversed(told)] == [record.action for record in made if record.tenant == tenant]
+
+
+@pytest.mark.parametrize("alike", [0, 8])
+@pytest.mark.parametrize("odd", [{"actor": "x\0y"}, {"target": "\ud800"}, {"detail": {"of": object}}, {"outcome": "maybe"}])
+async def test_one_that_cannot_be_kept_refuses_all(bench: Bench, odd: dict[str, Any], alike: int) -> None:
     """A record that cannot be kept as it is refuses its whole batch; made storable it is kept, unless its outcome is none."""
     record = AuditRecord("odd", **odd)
     with pytest.raises(ValueRefusedError):
-        await bench.store.insert([AuditRecord("fine"), record])
-    assert await bench.actions() == []
+        await bench.store.insert([AuditRecord("fine"), record, *(AuditRecord(f"fine{at}") for at in range(alike))])
+    assert (await bench.store.read(AuditQuery(DEFAULT_TENANT), 99)).records == []
     if "outcome" not in odd:
         await bench.store.insert([made_storable(record)])
         assert await bench.actions() == ["odd"]
+
+
+async def test_words_that_only_look_odd_are_kept(bench: Bench) -> None:
+    """A backslash and a number is no NUL."""
+    for some in ([AuditRecord("a", reason="\\u0000")], [AuditRecord("b", reason="\\\\u0000") for _ in range(8)]):
+        await bench.store.insert(some)
+    told = (await bench.store.read(AuditQuery(DEFAULT_TENANT), 99)).records
+    assert [record.reason for record in reversed(told)] == ["\\u0000", *["\\\\u0000"] * 8]

@@ -1,12 +1,12 @@
 """The chain in MongoDB. A record gets the number of its block when that is sealed, so no writer shares a counter with the others.
 
-Whatever is written while a block is sealed has none yet and comes into a later one: nothing has to be waited for. In a block the
-records stand in the order of their ids. A block is sealed over the digests that the records were written with, which go then;
-it is verified over what the records say.
+Whatever is written while a block is sealed has none yet and comes into a later one: nothing has to be waited for. In a block
+packs stand before other records, and each in the order of their ids. A block is sealed over the digests that they were written
+with, which go then; it is verified over what they say.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import takewhile
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from bson.int64 import Int64
 
 from stylobate.audit.chain import Block, Mark, Sealed, Stretch, block_hash
+from stylobate.audit.mongodb.packs import PACKS, pack_digest
 from stylobate.audit.mongodb.store import RECORDS, MongoAuditStore, said
 from stylobate.audit.record import AuditRecord
 from stylobate.database.mongodb import Document, MongoManager, MongoTransaction, from_micros, micros
@@ -21,6 +22,11 @@ from stylobate.database.mongodb import Document, MongoManager, MongoTransaction,
 BLOCKS = "audit_block"
 _UNSEALED = {"block": 0}
 _NEXT = [("block", 1), ("_id", 1)]
+_OF_PACK = {"first": 1, "last": 1, "count": 1, "digest": 1}
+_OF_RECORD = {"time": 1, "digest": 1}
+_ANY: list[dict[str, Any]] = [{"$match": _UNSEALED}, {"$limit": 1}, {"$project": {"_id": 1}}]
+_PACKS_AT_ONCE = 16
+_UPDATE_BYTES = 200
 _MOST_COUNTED = 100_000
 
 
@@ -40,32 +46,27 @@ class MongoAuditChain:
 
     async def seal(self, mark: Mark, most: int) -> Block | None:
         del mark
+        if not await self._database.aggregate(PACKS, [*_ANY, {"$unionWith": {"coll": RECORDS, "pipeline": _ANY}}]):
+            return None
         return await self._database.transact(lambda transaction: self._seal(transaction, most))
 
     async def _seal(self, transaction: MongoTransaction, most: int) -> Block | None:
+        packs = await _unsealed(transaction, PACKS, _OF_PACK, _PACKS_AT_ONCE)
+        records = await _unsealed(transaction, RECORDS, _OF_RECORD, most)
         head = await _head(transaction)
-        rows = await transaction.find(RECORDS, _UNSEALED, {"time": 1, "digest": 1}, sort=_NEXT, limit=most)
-        if not all("digest" in row for row in rows):  # written by nobody that this release knows
-            rows = await transaction.find(RECORDS, _UNSEALED, sort=_NEXT, limit=most)
-        if not rows:
-            return None
-        number = head.number + 1 if head else 1
-        found = _sealed(rows, number, [row.get("digest") or _digest(row) for row in rows])
-        made = block_hash(self._service, number, head.hash if head else b"", found)
-        # the same ones, for it is the same moment
-        numbered = {"$set": {"block": Int64(number)}, "$unset": {"digest": ""}}
-        await transaction.update_many(RECORDS, {**_UNSEALED, "_id": {"$lte": found.last_id}}, numbered)
-        block: Document = {
-            "_id": Int64(number),
-            "last_id": found.last_id,
-            "count": Int64(found.count),
-            "first_time": Int64(micros(found.first_time)),
-            "last_time": Int64(micros(found.last_time)),
-            "hash": made,
-            "is_deleted": False,
-        }
-        await transaction.insert(BLOCKS, [block])
-        return _block(block)
+        sealed: list[Document] = []
+        numbered: dict[str, list[Document]] = {PACKS: [], RECORDS: []}
+        for some in _blocks([*packs, *records], most):
+            number = head.number + 1 if head else 1
+            found = _sealed(some, number, [row.get("digest") or _digest(row) for row in some])
+            sealed.append(_document(found, block_hash(self._service, number, head.hash if head else b"", found)))
+            head = _block(sealed[-1])
+            for row in {"count" in row: row for row in some}.values():  # the last one of each kind
+                numbered[PACKS if "count" in row else RECORDS].append(_numbering(number, row["_id"]))
+        for name, updates in numbered.items():
+            await transaction.write_each(name, "update", updates, [_UPDATE_BYTES] * len(updates))
+        await transaction.insert(BLOCKS, sealed)
+        return head if sealed else None
 
     async def head(self) -> Block | None:
         return await _head(self._database)
@@ -86,7 +87,9 @@ class MongoAuditChain:
             if not old:
                 return 0
             last = _block(old[-1])
-            count = await transaction.delete(RECORDS, {"block": {"$gt": 0, "$lte": last.number}})
+            gone = {"block": {"$gt": 0, "$lte": last.number}}
+            count = await _in_packs(transaction, gone) + await transaction.delete(RECORDS, gone)
+            await transaction.delete(PACKS, gone)
             await transaction.delete(BLOCKS, {"_id": {"$lt": last.number}})
             await transaction.update_one(BLOCKS, {"_id": last.number}, {"$set": {"is_deleted": True}})
             detail = {"block": last.number, "hash": last.hash.hex(), "until": last.last_time.isoformat(), "records": count}
@@ -109,24 +112,77 @@ async def _stretch(transaction: MongoTransaction, after: int, blocks: int) -> St
     stray = 0
     if before is not None and before.is_deleted:
         gone = {"block": {"$gt": 0, "$lte": before.number}}
-        stray = await transaction.count(RECORDS, gone, limit=_MOST_COUNTED)
+        stray = await _count(transaction, gone)
     del kept[blocks:]
     found: list[Sealed | None] = []
     for block in kept:
         theirs = {"block": {"$gt": block.number - 1, "$lte": block.number}}
-        rows = await transaction.find(RECORDS, theirs, sort=[("_id", 1)])
+        rows = [row for name in (PACKS, RECORDS) for row in await transaction.find(name, theirs, sort=[("_id", 1)])]
         found.append(_sealed(rows, block.number, [*map(_digest, rows)]) if rows else None)
     behind = {"$or": [_UNSEALED, {"block": {"$gt": head.number if head else 0}}]}
-    return Stretch(before, kept, found, stray, head, await transaction.count(RECORDS, behind, limit=_MOST_COUNTED))
+    return Stretch(before, kept, found, stray, head, await _count(transaction, behind))
+
+
+async def _unsealed(transaction: MongoTransaction, name: str, fields: dict[str, Any], most: int) -> list[Document]:
+    rows = await transaction.find(name, _UNSEALED, fields, sort=_NEXT, limit=most)
+    if all("digest" in row for row in rows):
+        return rows
+    return await transaction.find(name, _UNSEALED, sort=_NEXT, limit=most)  # written by nobody that this release knows
+
+
+def _blocks(rows: Sequence[Document], most: int) -> Iterator[list[Document]]:
+    """Yield stretches of at most that many records; a larger pack is one by itself."""
+    some: list[Document] = []
+    count = 0
+    for row in rows:
+        if some and count + _size(row) > most:
+            yield some
+            some, count = [], 0
+        some.append(row)
+        count += _size(row)
+    if some:
+        yield some
+
+
+def _numbering(number: int, last_id: str) -> Document:
+    """Return what gives all that is in a block its number: those up to the last without one, for it is the same moment."""
+    change = {"$set": {"block": Int64(number)}, "$unset": {"digest": ""}}
+    return {"q": {**_UNSEALED, "_id": {"$lte": last_id}}, "u": change, "multi": True}
+
+
+async def _count(transaction: MongoTransaction, where: dict[str, Any]) -> int:
+    return await _in_packs(transaction, where) + await transaction.count(RECORDS, where, limit=_MOST_COUNTED)
+
+
+async def _in_packs(transaction: MongoTransaction, where: dict[str, Any]) -> int:
+    found = await transaction.aggregate(PACKS, [{"$match": where}, {"$group": {"_id": None, "count": {"$sum": "$count"}}}])
+    return int(found[0]["count"]) if found else 0
+
+
+def _size(row: Document) -> int:
+    return int(row.get("count", 1))
 
 
 def _digest(row: Document) -> bytes:
-    return hashlib.sha256(said(row)).digest()
+    return pack_digest(row) if "count" in row else hashlib.sha256(said(row)).digest()
 
 
 def _sealed(rows: Sequence[Document], number: int, digests: Sequence[bytes]) -> Sealed:
-    times = [row["time"] for row in rows]
-    return Sealed(number, rows[-1]["_id"], len(rows), from_micros(min(times)), from_micros(max(times)), b"".join(digests))
+    times = [row[name] for row in rows for name in (("first", "last") if "count" in row else ("time",))]
+    count = sum(map(_size, rows))
+    return Sealed(number, rows[-1]["_id"], count, from_micros(min(times)), from_micros(max(times)), b"".join(digests))
+
+
+def _document(found: Sealed, made: bytes) -> Document:
+    return {
+        "_id": Int64(found.last_seq),
+        "last_id": found.last_id,
+        "count": Int64(found.count),
+        "first_time": Int64(micros(found.first_time)),
+        "last_time": Int64(micros(found.last_time)),
+        "hash": made,
+        "is_deleted": False,
+    }
 
 
 def _block(row: Any) -> Block:

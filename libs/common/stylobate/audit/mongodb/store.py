@@ -1,4 +1,4 @@
-"""The audit trail in MongoDB: many records in one message, each with the digest that it is sealed by."""
+"""The audit trail in MongoDB: what comes in numbers in packs, all else a document each, with the digest that it is sealed by."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,21 +9,17 @@ from typing import Any
 import orjson
 from bson.int64 import Int64
 
-from stylobate.audit.query import AuditPage, AuditQuery, Place
+from stylobate.audit.mongodb.packs import NO_BLOCK, OUTCOMES, PACKS, SCANNED, check_text, ids, packed, read_packs
+from stylobate.audit.query import AuditPage, AuditQuery, Place, joined
 from stylobate.audit.record import AuditRecord, Outcome
 from stylobate.database.mongodb import Document, DuplicateError, MongoManager, MongoTransaction, from_micros, micros
 from stylobate.errors import ValueRefusedError
 
 RECORDS = "audit_record"
-SCANNED = 10_000
-"""How many records one reading looks at."""
 _LATEST_FIRST = {"time": -1, "_id": -1}
-_OUTCOMES = frozenset(map(str, Outcome))
-_NO_BLOCK = Int64(0)
 _SAID = itemgetter("_id", "time", "tenant", "actor", "via", "action", "target", "outcome", "reason", "request_id", "detail")
 """What a record's digest is made of, in this order."""
 _LEAST_BYTES = 2000
-_NUL = b"\\u0000"
 
 
 class MongoAuditStore:
@@ -33,19 +29,23 @@ class MongoAuditStore:
         self._database = database
 
     async def insert(self, records: Sequence[AuditRecord], transaction: MongoTransaction | None = None) -> None:
-        documents = _documents(records)
         if transaction is not None:
-            await _added(transaction, documents)
-        elif len(documents) == 1:
-            (one,) = documents
-            await self._database.update_one(RECORDS, {"_id": one.pop("_id")}, {"$setOnInsert": one}, upsert=True)
-        else:
-            try:
-                await self._database.transact(lambda own: _written(own, documents))
-            except DuplicateError:  # some are there already, which is rare: nothing of these was written
-                await self._database.transact(lambda own: _added(own, documents))
+            await _added(transaction, _documents(records))
+            return
+        packs, documents = _split(records)
+        try:
+            if len(packs) + len(documents) > 1:
+                await self._database.transact(lambda own: _written(own, packs, documents))
+            else:
+                await self._database.insert(PACKS if packs else RECORDS, packs or documents)
+        except DuplicateError:  # some are there already, which is rare: nothing of these was written
+            await self._database.transact(lambda own: _completed(own, packs, records))
 
     async def read(self, query: AuditQuery, limit: int) -> AuditPage:
+        page = await self._read_documents(query, limit)
+        return page if query.target else joined([page, await read_packs(self._database, query, limit)], limit)
+
+    async def _read_documents(self, query: AuditQuery, limit: int) -> AuditPage:
         where = _where(query)
         begins = query.action.endswith("*")
         narrowed: dict[str, Any] = {"actor": query.actor, "target": query.target, "outcome": str(query.outcome or "")}
@@ -86,8 +86,15 @@ def _bounded(time: datetime) -> int:
     return micros(time.astimezone(UTC))
 
 
-async def _written(transaction: MongoTransaction, documents: Sequence[Document]) -> None:
+async def _written(transaction: MongoTransaction, packs: Sequence[Document], documents: Sequence[Document]) -> None:
+    await transaction.write_each(PACKS, "insert", packs, [_LEAST_BYTES + 2 * len(pack["records"]) for pack in packs])
     await transaction.write_each(RECORDS, "insert", documents, _sizes(documents))
+
+
+async def _completed(transaction: MongoTransaction, packs: Sequence[Document], records: Sequence[AuditRecord]) -> None:
+    """Insert those that are neither in the packs, should these be there, nor there by themselves."""
+    known = ids(await transaction.find(PACKS, {"_id": {"$in": [pack["_id"] for pack in packs]}}))
+    await _added(transaction, _documents([record for record in records if record.id not in known]))
 
 
 async def _added(transaction: MongoTransaction, documents: Sequence[Document]) -> None:
@@ -112,6 +119,15 @@ def said(document: Document) -> bytes:
     return orjson.dumps(_SAID(document))
 
 
+def _split(records: Sequence[AuditRecord]) -> tuple[list[Document], list[Document]]:
+    """Return packs and documents as they are kept. Raises ValueRefusedError."""
+    try:
+        packs, alone = packed(records)
+    except TypeError as error:
+        raise ValueRefusedError from error
+    return packs, _documents(alone)
+
+
 def _documents(records: Sequence[AuditRecord]) -> list[Document]:
     """Return them as they are kept. Raises ValueRefusedError."""
     try:
@@ -120,8 +136,9 @@ def _documents(records: Sequence[AuditRecord]) -> list[Document]:
     except TypeError as error:
         raise ValueRefusedError from error
     for one, text in zip(documents, texts, strict=True):
-        if _NUL in text or one["outcome"] not in _OUTCOMES:
+        if one["outcome"] not in OUTCOMES:
             raise ValueRefusedError
+        check_text(text)
         one["digest"] = hashlib.sha256(text).digest()
     return documents
 
@@ -139,7 +156,7 @@ def _document(record: AuditRecord) -> Document:
         "reason": record.reason,
         "request_id": record.request_id,
         "detail": orjson.dumps(record.detail).decode() if record.detail else "{}",
-        "block": _NO_BLOCK,
+        "block": NO_BLOCK,
     }
 
 

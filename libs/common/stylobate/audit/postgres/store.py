@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import asyncpg
 import orjson
 
-from stylobate.audit.query import AuditPage, AuditQuery, Place
+from stylobate.audit.query import LAST_ID, AuditPage, AuditQuery, Place
 from stylobate.audit.record import AuditRecord, Outcome
 from stylobate.database import Connection, DatabaseManager
 from stylobate.database.faults import unavailable
@@ -46,7 +46,6 @@ _BY_TIME = _READ.format(by="", scanned=SCANNED)
 _BY_ACTOR = _READ.format(by="and actor = $6", scanned=SCANNED)
 _BY_TARGET = _READ.format(by="and target = $9 and target <> ''", scanned=SCANNED)
 _FIRST, _LAST = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
-_LAST_ID = "f" * 8 + "-ffff" * 3 + "-" + "f" * 12
 
 
 def recording(records: str, where: str) -> str:
@@ -69,7 +68,7 @@ class PostgresAuditStore:
         self._database = database
 
     async def read(self, query: AuditQuery, limit: int) -> AuditPage:
-        before = query.before or Place(_LAST, _LAST_ID)
+        before = query.before or Place(_LAST, LAST_ID)
         begins = query.action.endswith("*")
         try:
             rows = await self._database.fetch(
