@@ -7,7 +7,6 @@ is involved; the server's shutdown calls :meth:`RealtimeProtocol.shutdown`.
 import asyncio
 import socket
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -152,8 +151,6 @@ class RealtimeProtocol(asyncio.Protocol):
         """Note that the peer has caught up."""
         self._blocked_at = 0.0
         self._settle_own()
-        if self._session is not None:
-            self._session.unblocked()
 
     def _settle_own(self) -> None:
         if self._own:
@@ -186,9 +183,15 @@ class RealtimeProtocol(asyncio.Protocol):
         """Return the time since which a message of the peer is not whole; 0: there is none."""
         return self._amid_at
 
-    def straight(self) -> Callable[[bytes], object] | None:
-        """Return the transport's write while no more than CALM waits: what the bounds of :meth:`write` are asked for is more."""
-        return None if self._blocked_at else self._transport.write
+    def descriptor(self) -> int:
+        """Return the socket's, while nothing waits to be written to it; -1: something does, or it speaks TLS.
+
+        It is the socket's for as long as the transport has not said that the connection is lost.
+        """
+        transport = self._transport
+        if transport.is_closing() or transport.get_write_buffer_size() or transport.get_extra_info("sslcontext") is not None:
+            return -1
+        return cast("socket.socket", transport.get_extra_info("socket")).fileno()
 
     def blocked_since(self) -> float:
         """Return the time since which the peer takes too little; 0: it keeps up."""

@@ -1,11 +1,14 @@
 """From one topic to its members: what came in within a turn of the loop is joined once, and the same bytes go to every socket.
 
-Most members have nothing else to be sent then: at the end of the turn they are written to straight, and nothing is queued for
-them. It is what a broadcast to thousands costs.
+Most members have nothing else to be sent then, and nothing waits in their transports: at the end of the turn the bytes go
+straight to their sockets. It is what a broadcast to thousands costs. What a socket does not take at once goes to its transport.
 """
 
+import ctypes
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from socket import MSG_DONTWAIT
+from typing import Any
 
 from stylobate_realtime.protocol import Codec
 from stylobate_realtime.session import ClientSession
@@ -13,6 +16,9 @@ from stylobate_realtime.subscription import Subscription
 from stylobate_realtime.write_queue import JOINED, WriteQueue
 
 Members = Mapping[Codec, Mapping[ClientSession, Subscription]]
+_send: Any = ctypes.PyDLL(None).send
+"""The C library's, which keeps the interpreter's lock: it takes a few microseconds and never waits. ``socket.send`` gives the
+lock up, and a thread that computes then keeps it for milliseconds, once for each of thousands of sockets."""
 
 
 class FanOut:
@@ -50,12 +56,13 @@ class FanOut:
         sending = self._begun()
         while sending:
             encoded, members = sending[0]
+            size = len(encoded)
             for session in islice(members, most):
                 most -= 1
-                if session.frames or (straight := session.straight) is None:
-                    session.send(encoded)
-                else:
-                    straight(encoded)
+                if (descriptor := session.descriptor) < 0:
+                    session.pass_on(encoded)
+                elif (sent := _send(descriptor, encoded, size, MSG_DONTWAIT)) != size:
+                    session.pass_on(encoded[sent:] if sent > 0 else encoded)  # who is gone is found so by the transport
             if not most:
                 return 0
             del sending[0]

@@ -22,8 +22,8 @@ class ClientSession:
 
     __slots__ = (
         "_connection", "_context", "_expires_at", "_own", "_ping_at", "_pong_by", "_presence_at",
-        "_queue", "_stale_at", "address", "agent", "client", "codec", "due", "frames",
-        "is_token_in_cookie", "leaving", "principal", "renewal", "state", "straight", "subscriptions", "token",
+        "_queue", "_stale_at", "address", "agent", "client", "codec", "descriptor", "due",
+        "frames", "is_token_in_cookie", "leaving", "principal", "renewal", "state", "subscriptions", "token",
     )  # fmt: skip
 
     def __init__(self, context: SessionContext, connection: ClientSocket, codec: Codec, address: str, agent: str) -> None:
@@ -31,8 +31,8 @@ class ClientSession:
         self._connection = connection
         self.frames: list[bytes] = []
         """What is queued, whole frames in order."""
-        self.straight = connection.straight()
-        """Writes to the socket at once; for whoever finds nothing queued. None while the peer is behind, and once it is gone."""
+        self.descriptor = connection.descriptor()
+        """What frames may be written to straight; -1 while something is queued or waits in the transport, and once it ends."""
         self._queue = CommandQueue(self, context, connection)
         self._own = 0
         """Bytes of what is queued that nobody else is sent."""
@@ -108,8 +108,16 @@ class ClientSession:
     def send(self, encoded: bytes) -> None:
         """Queue a whole frame, which others may be sent too; what is queued within a loop turn leaves together, in order."""
         if not self.frames:
+            self.descriptor = -1
             self._context.writes.add(self)
         self.frames.append(encoded)
+
+    def pass_on(self, encoded: bytes) -> None:
+        """Write, behind what waits, what could not be written straight; who is too far behind then is closed."""
+        if self.frames:
+            self.frames.append(encoded)
+        elif self.state is not State.CLOSED:
+            self._write([encoded], 0)
 
     def flush(self) -> None:
         """Write what is queued."""
@@ -119,11 +127,15 @@ class ClientSession:
         self.frames, self._own = [], 0
         if len(frames) > 1 and sum(map(len, frames)) <= JOINED:
             frames = [b"".join(frames)]
+        self._write(frames, own)
+
+    def _write(self, frames: list[bytes], own: int) -> None:
         for data in frames:
             if not self._connection.write(data, own):
                 self.end(codes.SLOW)
                 return
             own = 0
+        self.descriptor = self._connection.descriptor()
 
     # its life
 
@@ -193,13 +205,7 @@ class ClientSession:
 
     def blocked(self) -> None:
         """Note that the peer takes too little: look again when its time is over."""
-        self.straight = None
         self._context.wheel.schedule(self, self._context.clock() + self._context.settings.write_timeout.total_seconds())
-
-    def unblocked(self) -> None:
-        """Note that the peer has caught up."""
-        if self.state is not State.CLOSED:
-            self.straight = self._connection.straight()
 
     def amid(self) -> None:
         """Note that a message has begun and not come whole: look again when its time is over."""
@@ -226,7 +232,7 @@ class ClientSession:
         if self.state is State.CLOSED:
             return False
         self.state = State.CLOSED
-        self.straight = None
+        self.descriptor = -1
         self.frames.clear()
         self._context.handler.closed(self, code)
         return True

@@ -37,8 +37,8 @@ class ClientSocket(Protocol):
         :param own: how many of the bytes, and of those written right behind, are held for this peer alone.
         """
 
-    def straight(self) -> Callable[[bytes], object] | None:
-        """Return what writes frames that others are sent too; None while the peer is behind: then :meth:`write` decides."""
+    def descriptor(self) -> int:
+        """Return what frames may be written to straight, past :meth:`write`; -1: nothing, as while something waits there."""
 
     def blocked_since(self) -> float:
         """Return the time since which the peer takes too little; 0: it keeps up."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,17 +75,14 @@ class Socket:
 
     def write(self, data: bytes, own: int) -> bool:
         """Keep frames."""
-        self._take(data)
-        return self.keeps_up
-
-    def straight(self) -> Callable[[bytes], object] | None:
-        """Return what takes frames while the peer keeps up."""
-        return self._take if self.keeps_up else None
-
-    def _take(self, data: bytes) -> None:
         if self.fault is not None:
             raise self.fault
         self.writes.append(data)
+        return self.keeps_up
+
+    def descriptor(self) -> int:
+        """Return that there is none."""
+        return -1
 
     def blocked_since(self) -> float:
         """Return the time since which the peer takes too little."""

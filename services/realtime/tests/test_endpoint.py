@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from stylobate.testing.until import until
+from stylobate_realtime.codes import SHUTDOWN
 from stylobate_realtime.wire.framing import Opcode, frame
 
 PATIENCE_S = 60.0
@@ -205,6 +206,43 @@ async def test_reader_that_stops_reading_is_dropped_and_others_are_not(platform,
                 await node.publish("news:1", {"n": n, "padding": "x" * 20_000})
                 assert (await quick.hear())["push"]["pub"]["data"]["n"] == n
                 n += 1
+
+
+async def test_reader_that_is_behind_for_a_while_gets_all_in_order(platform, serve):
+    """What a socket takes in part, or not at all for now, comes behind what waits; who has caught up is written to straight."""
+    async with serve() as node, _dial(node) as peer:
+        await peer.upgrade()
+        peer.say({"id": 1, "connect": {"token": platform.auth.token()}}, {"id": 2, "subscribe": {"channel": "news:1"}})
+        assert [(await peer.hear())["id"], (await peer.hear())["id"]] == [1, 2]
+        (session,) = node.manager._sessions
+        published, got = 0, []
+
+        async def publish(padding: str = "") -> None:
+            nonlocal published
+            await node.publish("news:1", {"n": published, "padding": padding})
+            published += 1
+
+        for _ in range(3):
+            await until(lambda: session.descriptor >= 0)
+            peer.writer.transport.pause_reading()
+            while session.descriptor >= 0:
+                await publish("x" * 7_000)
+                await asyncio.sleep(0)
+            for _ in range(4):
+                await publish()  # behind what waits
+                peer.say({"id": 3, "subscribe": {"channel": "closed:1"}})  # its reply is the connection's own
+                await asyncio.sleep(0)
+            peer.writer.transport.resume_reading()
+            while len(got) < published:
+                message = await peer.hear()
+                if "push" in message:
+                    got.append(message["push"]["pub"]["data"]["n"])
+                else:
+                    assert message["id"] == 3
+            await publish()  # by which it is found to have caught up
+        assert got == list(range(published - 1))
+        session.end(SHUTDOWN)
+        assert session.descriptor == -1  # at once: the number may soon be another socket's
 
 
 async def test_what_is_sent_in_a_turn_leaves_in_one_write(platform, stage):
