@@ -5,6 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from stylobate.errors import UnavailableError
 from stylobate.leases.port import LeaseStore
@@ -25,8 +26,21 @@ class Lease:
     was written."""
 
 
+class _Held:
+    """A lease under which work is done."""
+
+    def __init__(self, lease: Lease, until: float) -> None:
+        self.lease = lease
+        self.until = until
+        """When it may be lost, by the loop's clock."""
+        self.lost = asyncio.Event()
+
+
 class LeaseManager:
-    """Takes leases for this process, and keeps them while work is done. One manager per process and service."""
+    """Takes leases for this process, and keeps them while work is done. One manager per process and service.
+
+    All that it holds for work is renewed together, by one statement.
+    """
 
     def __init__(self, store: LeaseStore, holder: str, ttl: timedelta = timedelta(seconds=5)) -> None:
         """Use a store.
@@ -38,12 +52,13 @@ class LeaseManager:
         self._holder = holder
         self._ttl = ttl
         self._ttl_s = ttl.total_seconds()
-        self._held: dict[str, Lease] = {}
+        self._held: dict[str, _Held] = {}
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def held(self) -> tuple[Lease, ...]:
         """The leases under which :meth:`run` works at the moment."""
-        return tuple(self._held.values())
+        return tuple(held.lease for held in self._held.values())
 
     async def acquire(self, name: str) -> Lease | None:
         """Take the lease, or return None while anybody holds it, this process included.
@@ -58,7 +73,7 @@ class LeaseManager:
 
         :raises UnavailableError: without an answer; the lease may hold or not.
         """
-        return await self._store.renew(lease.name, self._holder, lease.token, self._ttl)
+        return bool(await self._store.renew(self._holder, {lease.name: lease.token}, self._ttl))
 
     async def release(self, lease: Lease) -> None:
         """Let others have it at once. Releasing one that was lost changes nothing. Raises UnavailableError."""
@@ -115,12 +130,16 @@ class LeaseManager:
     async def _work(self, lease: Lease, work: Callable[[Lease], Awaitable[None]], until: float) -> bool:
         """Do the work while the lease holds, at first until a time of the loop's clock; return whether it ended well."""
         task = asyncio.ensure_future(work(lease))
-        self._held[lease.name] = lease
+        held = self._held[lease.name] = _Held(lease, until)
+        self._renewing = renewing = self._renewing or asyncio.create_task(self._renew_on(), name="leases")
         try:
-            await self._keep(lease, task, until)
+            await self._watch(held, task, renewing)
         finally:
             await end((task,))
             del self._held[lease.name]
+            if not self._held:
+                self._renewing = None
+                await end((renewing,))
             await self._give_back(lease)
         if task.cancelled():
             return True
@@ -129,29 +148,49 @@ class LeaseManager:
             _log.error("leased_work_failed", lease=lease.name, exc_info=error)
         return error is None
 
-    async def _keep(self, lease: Lease, task: "asyncio.Future[None]", until: float) -> None:
-        """Renew until the work has ended or the lease may be lost."""
+    async def _watch(self, held: _Held, task: "asyncio.Future[None]", renewing: asyncio.Task[None]) -> None:
+        """Return when the work has ended or the lease may be lost."""
         loop = asyncio.get_running_loop()
+        lost = asyncio.create_task(held.lost.wait())
+        try:
+            while goes_on() and not held.lost.is_set() and (left := held.until - loop.time()) > 0:
+                ends: list[asyncio.Future[Any]] = [task, lost, renewing]
+                await asyncio.wait(ends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if task.done():
+                    return
+                if renewing.done():
+                    renewing.result()  # raises: nobody else hears of it
+        finally:
+            lost.cancel()
+        if goes_on():
+            _log.warning("lease_lost", lease=held.lease.name, fence=held.lease.token, holder=self._holder)
+
+    async def _renew_on(self) -> None:
+        """Renew all that is held, again and again."""
         pause = self._pause_s()
         while goes_on():
-            await asyncio.wait([task], timeout=min(pause, max(0.0, until - loop.time())))
-            asked = loop.time()
-            if task.done():
-                return
-            if asked >= until:
-                break
+            await asyncio.sleep(pause)
             try:
-                async with asyncio.timeout_at(until):
-                    if not await self.renew(lease):
-                        break
-                until, pause = asked + self._ttl_s, self._pause_s()
+                await self._renew()
+                pause = self._pause_s()
             except (UnavailableError, TimeoutError):
-                pause = self._ttl_s / 20  # it holds until then; ask again soon
-        if goes_on():
-            _log.warning("lease_lost", lease=lease.name, fence=lease.token, holder=self._holder)
+                pause = self._ttl_s / 20  # they hold for a while yet; ask again soon
+
+    async def _renew(self) -> None:
+        some = tuple(self._held.values())
+        if not some:
+            return
+        asked = asyncio.get_running_loop().time()
+        async with asyncio.timeout_at(max(asked + self._ttl_s / 20, min(held.until for held in some))):
+            renewed = await self._store.renew(self._holder, {held.lease.name: held.lease.token for held in some}, self._ttl)
+        for held in some:
+            if held.lease.name in renewed:
+                held.until = asked + self._ttl_s
+            else:
+                held.lost.set()
 
     def _pause_s(self) -> float:
-        """Return when to renew: about a third of a ttl from now, so that leases taken together are not renewed in step."""
+        """Return when to renew: about a third of a ttl from now, so that services that began together do not ask in step."""
         return self._ttl_s / 3 * random.uniform(0.7, 1.0)  # noqa: S311  spreads what is asked, hides nothing
 
     async def _give_back(self, lease: Lease) -> None:

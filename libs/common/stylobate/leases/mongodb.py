@@ -1,5 +1,6 @@
 """Leases in the service's own database; the clock is that of its primary."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -31,9 +32,16 @@ class MongoLeaseStore:
         found = await self._database.find_and_update(_COLLECTION, {"_id": name}, steps, upsert=True)
         return int(found["token"]) if found is not None and found["taking"] == taking else None
 
-    async def renew(self, name: str, holder: str, token: int, ttl: timedelta) -> bool:
-        ours = {"_id": name, "holder": holder, "token": token, "$expr": {"$gt": ["$until", "$$NOW"]}}
-        return (await self._database.update_one(_COLLECTION, ours, [{"$set": {"until": _in(ttl)}}])).matched > 0
+    async def renew(self, holder: str, tokens: Mapping[str, int], ttl: timedelta) -> set[str]:
+        if await self._renewed(holder, tokens, ttl) == len(tokens):
+            return set(tokens)
+        # the answer does not say which are lost
+        return {name for name, token in tokens.items() if await self._renewed(holder, {name: token}, ttl)}
+
+    async def _renewed(self, holder: str, tokens: Mapping[str, int], ttl: timedelta) -> int:
+        alive = {"holder": holder, "$expr": {"$gt": ["$until", "$$NOW"]}}
+        ours = {**alive, "$or": [{"_id": name, "token": token} for name, token in tokens.items()]}
+        return (await self._database.update_many(_COLLECTION, ours, [{"$set": {"until": _in(ttl)}}])).matched
 
     async def release(self, name: str, holder: str, token: int) -> None:
         ours = {"_id": name, "holder": holder, "token": token}

@@ -1,5 +1,6 @@
 """The port to where leases are kept."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -15,7 +16,7 @@ class LeaseStanding:
 
 
 class LeaseStore(Protocol):
-    """One row for each name. Every method is one atomic step, and the clock that counts is the store's.
+    """One row for each name. Every method is one atomic step for each lease, and the clock that counts is the store's.
 
     A lease that lasts longer than twice the ttl was written while that clock was ahead, and counts as free. Any method raises
     UnavailableError without an answer: a change may have happened then.
@@ -27,8 +28,13 @@ class LeaseStore(Protocol):
         Of many that ask at once one gets it. The first token of a name is 1, and each is higher than all before.
         """
 
-    async def renew(self, name: str, holder: str, token: int, ttl: timedelta) -> bool:
-        """Let it last for a ttl from now; False, changing nothing, when it has ended or is not this holder's under this token."""
+    async def renew(self, holder: str, tokens: Mapping[str, int], ttl: timedelta) -> set[str]:
+        """Let leases last for a ttl from now, each by itself; return the names of those that do.
+
+        One that has ended, or is not this holder's under its token, stays as it is.
+
+        :param tokens: by name.
+        """
 
     async def release(self, name: str, holder: str, token: int) -> None:
         """End it now; changes nothing when it is not this holder's under this token."""

@@ -1,5 +1,6 @@
 """Leases in the service's own schema; the clock is the database's."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 
 from stylobate.database import DatabaseManager
@@ -12,9 +13,9 @@ where held.expires_at <= clock_timestamp() or held.expires_at > clock_timestamp(
 returning token
 """
 _RENEW = """
-update lease set expires_at = clock_timestamp() + $4
-where name = $1 and holder = $2 and token = $3 and expires_at > clock_timestamp()
-returning true
+update lease set expires_at = clock_timestamp() + $4 from unnest($2::text[], $3::bigint[]) as ours (name, token)
+where lease.name = ours.name and lease.token = ours.token and holder = $1 and expires_at > clock_timestamp()
+returning lease.name
 """
 _RELEASE = "update lease set expires_at = clock_timestamp() where name = $1 and holder = $2 and token = $3"
 _STANDING = "select holder, expires_at - clock_timestamp() as remaining from lease where name = $1"
@@ -30,8 +31,9 @@ class PostgresLeaseStore:
         token: int | None = await self._database.fetchval(_ACQUIRE, name, holder, ttl)
         return token
 
-    async def renew(self, name: str, holder: str, token: int, ttl: timedelta) -> bool:
-        return bool(await self._database.fetchval(_RENEW, name, holder, token, ttl))
+    async def renew(self, holder: str, tokens: Mapping[str, int], ttl: timedelta) -> set[str]:
+        rows = await self._database.fetch(_RENEW, holder, [*tokens], [*tokens.values()], ttl)
+        return {row["name"] for row in rows}
 
     async def release(self, name: str, holder: str, token: int) -> None:
         await self._database.execute(_RELEASE, name, holder, token)

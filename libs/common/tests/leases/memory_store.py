@@ -1,6 +1,6 @@
 """Leases in memory, for tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -33,13 +33,18 @@ class MemoryLeaseStore:
         self._rows[name] = _Row(holder, token, now + ttl)
         return token
 
-    async def renew(self, name: str, holder: str, token: int, ttl: timedelta) -> bool:
+    async def renew(self, holder: str, tokens: Mapping[str, int], ttl: timedelta) -> set[str]:
         """See the port."""
-        now, row = self._clock(), self._rows.get(name)
-        if row is None or (row.holder, row.token) != (holder, token) or row.expires_at <= now:
-            return False
-        self._rows[name] = _Row(holder, token, now + ttl)
-        return True
+        now = self._clock()
+        ours = {
+            name: _Row(holder, token, now + ttl) for name, token in tokens.items() if self._is_alive(name, holder, token, now)
+        }
+        self._rows.update(ours)
+        return set(ours)
+
+    def _is_alive(self, name: str, holder: str, token: int, now: datetime) -> bool:
+        row = self._rows.get(name)
+        return row is not None and (row.holder, row.token) == (holder, token) and row.expires_at > now
 
     async def release(self, name: str, holder: str, token: int) -> None:
         """See the port."""

@@ -11,6 +11,7 @@ from stylobate.leases import LeaseManager
 from stylobate.leases.mongodb import MongoLeaseStore
 from stylobate.leases.port import LeaseStore
 from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.testing.until import until
 
 from .memory_store import MemoryLeaseStore
 
@@ -102,6 +103,48 @@ async def test_a_takeover_has_a_higher_token_and_the_late_holder_is_refused(benc
     assert not await one.renew(late)
     await one.release(late)
     assert await two.renew(taken)
+
+
+async def test_many_are_renewed_together(bench):
+    """Those that are lost are told from the others, and stay lost."""
+    one, two = LeaseManager(bench.store, "one", _LONG), LeaseManager(bench.store, "two", _LONG)
+    tokens = {name: (await one.acquire(name)).token for name in ("kept", "ended", "taken", "older")}
+    await bench.shift("ended", timedelta())
+    await bench.shift("taken", timedelta())
+    assert await two.acquire("taken") is not None
+    assert await bench.store.renew("one", tokens, _LONG) == {"kept", "older"}
+    assert await bench.store.renew("one", tokens | {"older": 9}, _LONG) == {"kept"}
+    assert await bench.store.renew("one", {"kept": 1}, _LONG) == {"kept"}
+    assert (await bench.store.standing("ended")).remaining <= timedelta()
+    assert (await bench.store.standing("taken")).holder == "two"
+
+
+async def test_all_that_a_process_holds_is_renewed(database):
+    """Several leases of one manager are kept past the ttl; one that is lost ends its own work alone."""
+    manager = LeaseManager(PostgresLeaseStore(database), "one", _SHORT)
+    begun = []
+
+    async def work(lease):
+        begun.append((lease.name, lease.token))
+        await asyncio.Event().wait()
+
+    tasks = [asyncio.create_task(manager.run(name, work)) for name in ("a", "b", "c")]
+    await until(lambda: len(begun) == 3)
+    first = await database.fetchval("select max(expires_at) from lease")
+    async with asyncio.timeout(60):
+        while True:
+            if await database.fetchval("select min(expires_at) from lease") >= first + 2 * _SHORT:
+                break
+            await asyncio.sleep(0.01)
+    assert len(begun) == 3
+    await database.execute("update lease set holder = 'thief', token = 2, expires_at = clock_timestamp() where name = 'b'")
+    await until(lambda: len(begun) == 4)
+    assert begun[3] == ("b", 3)
+    assert sorted(lease.name for lease in manager.held) == ["a", "b", "c"]
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert manager.held == ()
 
 
 async def test_a_released_lease_is_free_at_once_and_tokens_never_repeat(bench):

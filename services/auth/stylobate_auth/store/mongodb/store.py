@@ -31,6 +31,8 @@ from stylobate_auth.store.mongodb.users import MongoUsers
 # What a transaction wrote before a look may be committed after it, with the time of its writing. The server ends every
 # transaction after a minute (transactionLifetimeLimitSeconds).
 _LATE_COMMITS = timedelta(seconds=65)
+_FEW = 1000
+"""Revocations that are read with the time, in one document."""
 
 
 class MongoAuthStore(
@@ -146,14 +148,13 @@ class MongoAuthStore(
 
     async def revocations(self, since: datetime | None) -> RevocationPage:
         # the time and the version first: of what is read after them there may be more than they tell, and never less
-        state = await self._look()
+        state = await self._look(since)
         if state["changes"]:
             await self.count_changes()
-            state = await self._look()
-        as_of = from_micros(state["now"])
-        asked: dict[str, object] = {"expires_at": {"$gt": state["now"]}}
-        if since is not None:
-            asked["changed_at"] = {"$gte": micros(since - _LATE_COMMITS)}
+            state = await self._look(since)
+        found = state["revocations"] if since is not None else []
+        if since is None or len(found) > _FEW:
+            found = await self._database.find("revocation", _revoked(since))
         entries = [
             Revocation(
                 document["_id"]["tenant"],
@@ -162,16 +163,20 @@ class MongoAuthStore(
                 from_micros(document["expires_at"]),
                 time_or_none(document, "not_before"),
             )
-            for document in await self._database.find("revocation", asked)
+            for document in found
         ]
-        return RevocationPage(entries, state["version"], as_of)
+        return RevocationPage(entries, state["version"], from_micros(state["now"]))
 
     async def now(self) -> datetime:
         return from_micros((await self._look())["now"])
 
-    async def _look(self) -> Document:
+    async def _look(self, since: datetime | None = None) -> Document:
+        """Return the time and the version with what is not counted yet, and a few of what was revoked since a time."""
         uncounted = {"from": "access_change", "pipeline": [{"$limit": 1}], "as": "changes"}
         pipeline: list[Document] = [{"$match": {"_id": "access"}}, {"$set": {"now": NOW}}, {"$lookup": uncounted}]
+        if since is not None:
+            some = [{"$match": _revoked(since)}, {"$limit": _FEW + 1}]
+            pipeline.append({"$lookup": {"from": "revocation", "pipeline": some, "as": "revocations"}})
         (state,) = await self._database.aggregate("access_state", pipeline)
         return state
 
@@ -188,3 +193,8 @@ class MongoAuthStore(
 
     def mails(self) -> MongoMailQueue:
         return MongoMailQueue(self._database, self.sealing)
+
+
+def _revoked(since: datetime | None) -> Document:
+    in_force: Document = {"$expr": {"$gt": ["$expires_at", NOW]}}
+    return in_force if since is None else {"changed_at": {"$gte": micros(since - _LATE_COMMITS)}, **in_force}
