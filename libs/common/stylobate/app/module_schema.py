@@ -11,6 +11,8 @@ from stylobate.declarations.model import ModuleDeclaration
 from stylobate.declarations.own_database import MIGRATIONS
 
 DATABASES = "STYLOBATE_ACTIONS_MODULE_DATABASES"
+MODULES = "module_"
+"""How the names of what modules keep data of their own in begin."""
 _KINDS = {False: "PostgreSQL", True: "MongoDB"}
 
 
@@ -27,7 +29,7 @@ class ModuleSchema:
     @property
     def name(self) -> str:
         """What it is called, as a service's is called like the service."""
-        return f"module_{self.module}"
+        return f"{MODULES}{self.module}"
 
     @classmethod
     def of(cls, declaration: ModuleDeclaration, urls: Mapping[str, str], own: str) -> Self:

@@ -17,13 +17,13 @@ select c.relname as name, array(
     select a.attname::text from pg_attribute a
     where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' order by a.attnum
 ) as columns, array(
-    select distinct f.confrelid::regclass::text from pg_constraint f
-    where f.conrelid = c.oid and f.contype = 'f' and f.confrelid <> c.oid
+    select distinct o.relname::text from pg_constraint f join pg_class o on o.oid = f.confrelid
+    where f.conrelid = c.oid and f.contype = 'f' and o.oid <> c.oid and o.relnamespace = c.relnamespace
 ) as needs
 from pg_class c where c.relnamespace = to_regnamespace($1) and c.relkind = 'r' and c.relname <> 'migration' order by c.relname
 """
+_NAMED = "select nspname from pg_namespace where starts_with(nspname, $1) order by 1"
 _SEQUENCES = "select sequencename as name, coalesce(last_value, 0) as last from pg_sequences where schemaname = $1 order by 1"
-_SET_SEQUENCE = "select setval(format('%I', $1::text)::regclass, $2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,10 @@ class SchemaContents:
     """The last value that each gave; 0: none yet."""
     validators: Mapping[str, str] = field(default_factory=dict)
     """What collections hold writers to, as extended JSON; on PostgreSQL the migrations say all there is."""
+    made: Mapping[str, str] = field(default_factory=dict)
+    """How collections were made, as extended JSON, where more than migrations may have made them."""
+    left_out: tuple[str, ...] = ()
+    """What cannot be read at a moment: time series of MongoDB."""
 
 
 Sink = Callable[[bytes], Coroutine[Any, Any, None]]
@@ -49,8 +53,14 @@ class Moment(Protocol):
     async def enter(self, service: str, *, use_role: bool) -> bool:
         """Look into a service's part from now on; return whether there is one. Raises MigrationError."""
 
-    async def contents(self, service: str) -> SchemaContents:
-        """Return what the part that was entered has."""
+    async def contents(self, service: str, *, is_of_module: bool = False) -> SchemaContents:
+        """Return what the part that was entered has.
+
+        :param is_of_module: whether it is what a module has, which may have made more than its migrations say.
+        """
+
+    async def named(self, prefix: str) -> list[str]:
+        """Return the parts whose name begins so, whoever's they are."""
 
     async def read(self, table: str, columns: Collection[str], sink: Sink) -> int:
         """Give what a table has to the sink, in the form of a file, and return how many rows there are."""
@@ -61,6 +71,12 @@ class Moment(Protocol):
 
 class Into(Protocol):
     """What is filled; see Filling, and MongoFilling."""
+
+    async def make(self, table: str, made: str) -> bool:
+        """Make what no migration has made, where it is known how; return whether it is there.
+
+        :param made: how, of :attr:`SchemaContents.made`; empty: it is not known.
+        """
 
     async def put(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
         """Put what :meth:`Moment.read` gave, and return how many rows there were. Raises MigrationError."""
@@ -95,15 +111,19 @@ class Snapshot:
             raise MigrationError(f"{user} may not read the schema {service}: {error.args[0]}") from error
         return True
 
-    async def contents(self, service: str) -> SchemaContents:
+    async def contents(self, service: str, *, is_of_module: bool = False) -> SchemaContents:
         """Return what the schema that was entered has."""
+        del is_of_module
         applied = await self._connection.fetch("select set, number, checksum from migration order by set, number")
-        sequences = await self._connection.fetch(_SEQUENCES, service)
         return SchemaContents(
             tuple((row["set"], row["number"], row["checksum"]) for row in applied),
-            in_order(await self._connection.fetch(_TABLES, service)),
-            {row["name"]: row["last"] for row in sequences},
+            await tables_of(self._connection, service),
+            await sequences_of(self._connection, service),
         )
+
+    async def named(self, prefix: str) -> list[str]:
+        """Return the schemas whose name begins so."""
+        return [row["nspname"] for row in await self._connection.fetch(_NAMED, prefix)]
 
     async def read(self, table: str, columns: Collection[str], sink: Sink) -> int:
         """Give the rows of a table to the sink, in the text form of COPY, and return how many there are."""
@@ -115,34 +135,6 @@ class Snapshot:
         return await self.read(table, columns, sink)
 
 
-class Filling:
-    """A schema that is filled, in one transaction."""
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-
-    async def put(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
-        """Put rows into a table, in the text form of COPY, and return how many there were. Raises MigrationError."""
-        try:
-            said: str = await self._connection.copy_to_table(table, columns=list(columns), source=source, format="text")
-        except asyncpg.PostgresError as error:
-            raise MigrationError(f"the rows of {table} do not fit: {error.args[0]}") from error
-        return int(said.rsplit(maxsplit=1)[-1])
-
-    async def put_lines(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
-        """Do what :meth:`put` does."""
-        return await self.put(table, columns, source)
-
-    async def hold_to(self, validators: Mapping[str, str]) -> None:
-        """Do nothing: the migrations say all there is."""
-
-    async def continue_sequences(self, last: Mapping[str, int]) -> None:
-        """Let sequences go on behind the last value that they gave."""
-        for name, value in last.items():
-            if value:
-                await self._connection.execute(_SET_SEQUENCE, name, value)
-
-
 @asynccontextmanager
 async def snapshot(url: str) -> AsyncIterator[Snapshot]:
     """Hold one moment of a database: who writes goes on meanwhile. Raises ConfigError, OSError."""
@@ -150,34 +142,6 @@ async def snapshot(url: str) -> AsyncIterator[Snapshot]:
         if await is_unfinished(connection):  # with the first statement the moment is chosen
             raise MigrationError(f"database {hosts(url)}: {UNFINISHED}")
         yield Snapshot(connection)
-
-
-@asynccontextmanager
-async def filling(url: str, service: str, *, use_role: bool) -> AsyncIterator[Filling]:
-    """Empty the tables of a schema that was just made, and fill them: all of it or nothing."""
-    async with _inside(url, service, use_role=use_role) as connection:
-        names = list(in_order(await connection.fetch(_TABLES, service)))
-        emptied = await connection.fetchval("select string_agg(format('%I', name), ', ') from unnest($1::text[]) name", names)
-        await connection.execute(f"truncate {emptied}")
-        yield Filling(connection)
-
-
-@asynccontextmanager
-async def adding(url: str, service: str, *, use_role: bool) -> AsyncIterator[Filling]:
-    """Fill tables that are empty: all of it or nothing."""
-    async with _inside(url, service, use_role=use_role) as connection:
-        yield Filling(connection)
-
-
-@asynccontextmanager
-async def _inside(url: str, service: str, *, use_role: bool) -> AsyncIterator[asyncpg.Connection]:
-    """Give a transaction in a service's schema, as its role."""
-    async with connected(url) as connection:
-        if use_role:
-            await connection.execute("select set_config('role', $1, false)", role_of(service))
-        await connection.execute("select set_config('search_path', quote_ident($1), false)", service)
-        async with connection.transaction():
-            yield connection
 
 
 async def schemas_there(url: str, services: Collection[str]) -> list[str]:
@@ -199,18 +163,26 @@ async def has_schema(connection: asyncpg.Connection, service: str) -> bool:
     return bool(await connection.fetchval("select exists (select from pg_namespace where nspname = $1)", service))
 
 
-def in_order(rows: Collection[Any]) -> dict[str, tuple[str, ...]]:
-    """Return tables with their columns, each behind those that it refers to.
+async def tables_of(connection: asyncpg.Connection, service: str) -> dict[str, tuple[str, ...]]:
+    """Return the tables of a schema with their columns, each behind those that it refers to, as far as there is such an order."""
+    return in_order(await connection.fetch(_TABLES, service))
 
-    :param rows: with ``name``, ``columns``, ``needs``. Raises MigrationError for tables that refer to each other.
+
+async def sequences_of(connection: asyncpg.Connection, service: str) -> dict[str, int]:
+    """Return the sequences of a schema, and the last value that each gave; 0: none yet."""
+    return {row["name"]: row["last"] for row in await connection.fetch(_SEQUENCES, service)}
+
+
+def in_order(rows: Collection[Any]) -> dict[str, tuple[str, ...]]:
+    """Return tables with their columns, each behind those that it refers to; what refers to each other is in no order.
+
+    :param rows: with ``name``, ``columns``, ``needs``.
     """
     left = {row["name"]: row for row in rows}
     found: dict[str, tuple[str, ...]] = {}
     while left:
         free = [name for name, row in left.items() if not any(need in left for need in row["needs"])]
-        if not free:
-            raise MigrationError(f"the tables {', '.join(left)} refer to each other")
-        for name in free:
+        for name in free or list(left):
             found[name] = tuple(left.pop(name)["columns"])
     return found
 

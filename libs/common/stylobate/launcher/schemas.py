@@ -54,22 +54,27 @@ def databases_apart(spec: ServiceSpec, where: Sources) -> Mapping[str, str]:
     return found
 
 
-def module_schemas(spec: ServiceSpec, where: Sources) -> list[ModuleSchema]:
+def module_schemas(spec: ServiceSpec, where: Sources, *, of_all: bool = False) -> list[ModuleSchema]:
     """Return what modules keep data of their own in, where the service is the one that runs them.
 
-    Raises CommandError for a module whose database is of the other kind.
+    :param of_all: with those of modules that are left out for a mistake in their files, and had them before that.
+
+    Raises CommandError for a module whose database is of the other kind; with ``of_all`` it has none.
     """
     if not spec.module_databases:
         return []
-    settings, found = spec.settings.load(where), []
+    settings = spec.settings.load(where)
+    declared = load_declarations(settings.modules)
     urls: Mapping[str, str] = getattr(settings, spec.module_databases)
-    for declaration in load_declarations(settings.modules).modules:
-        if declaration.database:
+    found: dict[str, ModuleSchema] = {}
+    for declaration in (*declared.modules, *(declared.broken if of_all else ())):
+        if declaration.database and declaration.name not in found:
             try:
-                found.append(ModuleSchema.of(declaration, urls, settings.database_url))
+                found[declaration.name] = ModuleSchema.of(declaration, urls, settings.database_url)
             except ValueError as error:
-                raise CommandError(f"{declaration.folder / 'module.yaml'}:{declaration.database_line}: {error}") from None
-    return found
+                if not of_all:
+                    raise CommandError(f"{declaration.folder / 'module.yaml'}:{declaration.database_line}: {error}") from None
+    return list(found.values())
 
 
 def _url_of(log: str, where: Sources) -> str:

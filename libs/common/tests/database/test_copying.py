@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from stylobate.database import DatabaseManager, MigrationError, MigrationSet, Migrator
-from stylobate.database.copying import SchemaContents, drop_schemas, filling, schemas_there, snapshot
+from stylobate.database.copying import SchemaContents, drop_schemas, schemas_there, snapshot
+from stylobate.database.filling import filling
 from stylobate.testing.databases import Databases
 
 STRANGE = "a\tb\\n\n\\.\n\N{SNOWMAN}"
@@ -96,3 +97,38 @@ async def test_all_or_nothing(urls: tuple[str, str], sets: list[MigrationSet]) -
     assert await schemas_there(one, ["shop", "other"]) == ["shop"]
     await drop_schemas(one, ["shop"])
     assert await schemas_there(one, ["shop", "other"]) == []
+
+
+async def test_nothing_that_a_schema_may_have_stands_in_the_way(urls: tuple[str, str], tmp_path: Path) -> None:
+    """Tables that refer to each other, triggers, and views that are kept; afterwards each is as it was."""
+    (tmp_path / "0001_create.sql").write_text(
+        'create table "left" (id int primary key, other int);'
+        'create table right_ (id int primary key, other int references "left" deferrable initially deferred);'
+        'alter table "left" add constraint other foreign key (other) references right_;'
+        'create materialized view counted as select count(*) from "left";'
+        "create function refuse() returns trigger language plpgsql as 'begin raise exception ''seen''; end';"
+        'create trigger refuse before insert on "left" for each row execute function refuse();'
+        'alter table "left" enable always trigger refuse'
+    )
+    sets = [MigrationSet("shop", tmp_path)]
+    for url in urls:
+        await Migrator(url, "shop", sets).upgrade()
+    async with filling(urls[1], "shop", use_role=True) as into:
+        await into.put("left", ["id", "other"], once(b"1\t2\n"))
+        await into.put("right_", ["id", "other"], once(b"2\t1\n"))
+    aside = "select conname, pg_get_constraintdef(oid) from pg_constraint where connamespace = 'shop'::regnamespace order by 1"
+    found = []
+    for url in urls:
+        async with DatabaseManager.open(url, service="shop") as database:
+            found.append(
+                (await database.fetch(aside), await database.fetchval("select tgenabled from pg_trigger where tgname = 'refuse'"))
+            )
+            counted = await database.fetchval("select count from counted")
+    assert (found[0], counted) == (found[1], 1)
+
+    async def fill() -> None:
+        async with filling(urls[1], "shop", use_role=True) as into:
+            await into.put("left", ["id", "other"], once(b"1\t3\n"))
+
+    with pytest.raises(MigrationError, match='the rows do not fit: alter table "left" add constraint other'):
+        await fill()

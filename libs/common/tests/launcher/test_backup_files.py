@@ -128,8 +128,8 @@ def test_a_manifest_that_was_altered_is_refused(tmp_path: Path, key: str) -> Non
         (tmp_path / saying.NAME).write_text(text)
         with pytest.raises(CommandError, match="cannot be read"):
             saying.read(tmp_path, key)
-    (tmp_path / saying.NAME).write_text('{"format": 3, "new": 1}')
-    with pytest.raises(CommandError, match=r"has format 3; release .* reads formats 1 and 2"):
+    (tmp_path / saying.NAME).write_text('{"format": 4, "new": 1}')
+    with pytest.raises(CommandError, match=r"has format 4; release .* reads formats 1 to 3"):
         saying.read(tmp_path, key)
 
 

@@ -52,20 +52,36 @@ class MongoSnapshot:
         with told(self._url):
             if await is_unfinished(self._database):
                 raise MigrationError(f"database {self._database.name} at {hosts(self._url)}: {UNFINISHED}")
-            return bool(await self._found("migration"))
+            return bool(await self._found("migration")) or SIGNAL in await self._database.list_collection_names()
 
-    async def contents(self, service: str) -> SchemaContents:
+    async def contents(self, service: str, *, is_of_module: bool = False) -> SchemaContents:
         """Return what the database that was entered has, and what its collections hold writers to."""
         del service
         with told(self._url):
             applied = sorted((row["_id"]["set"], row["_id"]["number"], row["checksum"]) for row in await self._found("migration"))
             options = await options_of(self._database)
+            series = await self._database.list_collection_names(filter={"type": "timeseries"})
+            made = {name: json_util.dumps(await self._made(name, options[name])) for name in options} if is_of_module else {}
         return SchemaContents(
             tuple(applied),
             dict.fromkeys(options, DOCUMENT),
             {},
             {name: json_util.dumps(one["validator"]) for name, one in options.items() if "validator" in one},
+            made,
+            tuple(sorted(series)),
         )
+
+    async def _made(self, name: str, options: Document) -> Document:
+        indexes = await (await self._database.get_collection(name).list_indexes()).to_list()
+        return {"options": options, "indexes": [one for one in indexes if one["name"] != "_id_" and not one.get("clustered")]}
+
+    async def named(self, prefix: str) -> list[str]:
+        """Return the parts whose database is called so and is ours to see."""
+        with told(self._url):
+            found = await self._client.admin.command({"listDatabases": 1, "nameOnly": True, "authorizedDatabases": True})
+        ours = database_of(self._url, "")
+        names = [str(one["name"]).removeprefix(ours) for one in found["databases"] if one["name"].startswith(ours + prefix)]
+        return sorted(names)
 
     async def read(self, table: str, columns: Collection[str], sink: Sink) -> int:
         """Give the documents of a collection to the sink, and return how many there are. Raises MigrationError."""
@@ -107,7 +123,7 @@ class MongoMoments:
     async def snapshot(self, url: str, service: str) -> AsyncIterator[MongoSnapshot]:
         """Give what stands there, which is read at one moment while others write. Raises ConfigError, MigrationError.
 
-        :param service: one that is there.
+        :param service: one of them.
         """
         async with connected(url, "backup") as client:
             with told(url):
@@ -119,14 +135,19 @@ class MongoMoments:
                     # a new primary may tell less than was acknowledged: see Succession
                     await database.command({**ask, "readConcern": {"level": "linearizable"}})
                     found = await database.command({**ask, "readConcern": {"level": "snapshot"}})
-                    self._times[key] = found["cursor"]["atClusterTime"]
+                    # of a collection that is not there nothing is said, and the last that was done is as good
+                    self._times[key] = found["cursor"].get("atClusterTime") or found["operationTime"]
             yield MongoSnapshot(client, url, self._times[key])
 
 
 async def options_of(database: AsyncDatabase[Document]) -> dict[str, Document]:
     """Return the collections that hold something of a service, by name, and what each is made with."""
     found = await (await database.list_collections()).to_list()
-    kept = [one for one in found if one["name"] not in _NOT_COPIED and not one["name"].startswith("system.")]
+    kept = [
+        one
+        for one in found
+        if one["type"] == "collection" and one["name"] not in _NOT_COPIED and not one["name"].startswith("system.")
+    ]
     return {one["name"]: one["options"] for one in sorted(kept, key=lambda one: str(one["name"]))}
 
 

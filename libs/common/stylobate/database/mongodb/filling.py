@@ -25,6 +25,18 @@ class MongoFilling:
     def __init__(self, database: AsyncDatabase[Document], url: str) -> None:
         self._database, self._url = database, url
 
+    async def make(self, table: str, made: str) -> bool:
+        """Make a collection as it was, with the indexes that no migration has made. Raises MigrationError."""
+        wanted = json_util.loads(made or "{}")
+        with told(self._url):
+            if table not in await self._database.list_collection_names():
+                await self._database.command({"create": table, **wanted.get("options", {})})
+            there = await (await self._database.get_collection(table).list_indexes()).to_list()
+            names = {one["name"] for one in there}
+            if missing := [one for one in wanted.get("indexes", ()) if one["name"] not in names]:
+                await self._database.command({"createIndexes": table, "indexes": missing})
+        return True
+
     async def put(self, table: str, columns: Collection[str], source: AsyncIterable[bytes]) -> int:
         """Put documents into a collection, and return how many there were. Raises MigrationError."""
         del columns

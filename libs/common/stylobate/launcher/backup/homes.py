@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from stylobate.database.copying import Into, Moment, adding, filling, schemas_there, snapshot
+from stylobate.database.copying import Into, Moment, schemas_there, snapshot
+from stylobate.database.filling import adding, filling
 from stylobate.database.restoring import Home, PostgresHome
 from stylobate.launcher.backup.places import Place
 

@@ -15,8 +15,8 @@ from stylobate.launcher.backup.files import DamagedError, checked, derived
 from stylobate.launcher.output import CommandError
 
 NAME = "manifest.json"
-FORMAT, WITH_MONGODB = 1, 2
-"""Which the manifest has; what has nothing of MongoDB is as releases before it knew it."""
+FORMAT, WITH_MONGODB, WITH_MODULES = 1, 2, 3
+"""Which the manifest has: the least that says what is in it, so that releases before can read what they know."""
 MAIN = "main"
 """The name of the database that every service has."""
 
@@ -31,6 +31,8 @@ class Table(msgspec.Struct, frozen=True):
     sha256: str
     validator: str | msgspec.UnsetType = msgspec.UNSET
     """What the collection held writers to, as extended JSON."""
+    made: str | msgspec.UnsetType = msgspec.UNSET
+    """How a module's collection was made, as extended JSON: it may have made more than its migrations say."""
 
 
 class Schema(msgspec.Struct, frozen=True):
@@ -46,9 +48,13 @@ class Schema(msgspec.Struct, frozen=True):
     """How many keys of owners there were, which the backup does not have; UNSET: none."""
     kind: Literal["mongodb"] | msgspec.UnsetType = msgspec.UNSET
     """Of its database; UNSET: PostgreSQL."""
+    module: str | msgspec.UnsetType = msgspec.UNSET
+    """Whose data of its own it has; UNSET: it is the service's."""
 
     def __str__(self) -> str:
-        """Return ``state``, or ``state in archive``."""
+        """Return ``state``, ``state in archive`` or ``the module carts``."""
+        if self.module:
+            return f"the module {self.module}"
         return self.service if self.database == MAIN else f"{self.service} in {self.database}"
 
     @property
@@ -97,9 +103,9 @@ def read(folder: Path, key: str) -> Manifest:
         raise CommandError(f"{folder} holds no backup: there is no {NAME}") from None
     try:
         kind = bytes(msgspec.json.decode(raw, type=dict[str, msgspec.Raw])["format"]).decode()
-        if kind not in (str(FORMAT), str(WITH_MONGODB)):
+        if kind not in {str(one) for one in range(FORMAT, WITH_MODULES + 1)}:
             raise CommandError(
-                f"{path}: the backup has format {kind}; release {__version__} reads formats {FORMAT} and {WITH_MONGODB}"
+                f"{path}: the backup has format {kind}; release {__version__} reads formats {FORMAT} to {WITH_MODULES}"
             )
         found = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.MsgspecError, KeyError, UnicodeDecodeError, RecursionError):
@@ -131,17 +137,28 @@ def check_release(manifest: Manifest, sets: Mapping[str, Iterable[MigrationSet]]
     :param sets: the migrations of each service, as they are here.
     """
     for schema in manifest.schemas:
+        if schema.module:
+            continue
         if schema.service not in sets:
             raise CommandError(f"the backup has the service {schema.service}, which is not installed here")
-        known = {
-            (file.set, file.number): file.checksum
-            for part in sets[schema.service]
-            for file in files_of(part, on_mongodb=schema.is_on_mongodb)
-        }
-        for name, number, checksum in schema.migrations:
-            if known.get((name, number)) != checksum:
-                raise CommandError(
-                    f"the backup was made by release {manifest.release}, whose {schema.service} has the migration "
-                    f"{name}/{number:04d} that release {__version__} does not know: restore it with the release that made it or "
-                    "a later one"
-                )
+        if unknown := _unknown(schema, sets[schema.service]):
+            raise CommandError(
+                f"the backup was made by release {manifest.release}, whose {schema.service} has the migration "
+                f"{unknown} that release {__version__} does not know: restore it with the release that made it or a later one"
+            )
+
+
+def check_module(schema: Schema, sets: Iterable[MigrationSet]) -> None:
+    """Raise CommandError where the files of a module that are here are not those that its data were made with.
+
+    :param sets: its migrations, as they are here.
+    """
+    if unknown := _unknown(schema, sets):
+        raise CommandError(f"the backup has {schema} with the migration {unknown}, which its files here do not have: take those")
+
+
+def _unknown(schema: Schema, sets: Iterable[MigrationSet]) -> str:
+    """Return the first migration of a schema that is not known, or not as it was; empty: there is none."""
+    known = {(file.set, file.number): file.checksum for part in sets for file in files_of(part, on_mongodb=schema.is_on_mongodb)}
+    unknown = (f"{name}/{number:04d}" for name, number, checksum in schema.migrations if known.get((name, number)) != checksum)
+    return next(unknown, "")

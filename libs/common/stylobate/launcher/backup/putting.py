@@ -1,6 +1,6 @@
 """Putting a backup into empty databases."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
 from time import monotonic
 
@@ -13,7 +13,7 @@ from stylobate.launcher.backup import manifest as saying
 from stylobate.launcher.backup.beginning import Beginning
 from stylobate.launcher.backup.files import DamagedError, content
 from stylobate.launcher.backup.homes import into, is_free
-from stylobate.launcher.backup.manifest import Manifest, Schema, Table
+from stylobate.launcher.backup.manifest import Schema, Table
 from stylobate.launcher.backup.owner_keys import OwnerKeys
 from stylobate.launcher.backup.places import Place, places
 from stylobate.launcher.output import CommandError
@@ -28,20 +28,34 @@ class Restore:
 
     :param key: what it was encrypted with; empty: nothing. :param say: takes lines for who waits.
     :param owner_keys: the file of the keys of owners, where there are any.
+    :param without_modules: whose data stay in the backup.
     :raises CommandError: the folder holds no backup, or the manifest was altered.
     """
 
-    def __init__(self, folder: Path, key: str, say: Callable[[str], None], owner_keys: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        key: str,
+        say: Callable[[str], None],
+        owner_keys: Path | None = None,
+        without_modules: Collection[str] = (),
+    ) -> None:
         self._folder, self._key, self._say = folder, key, say
         self._owner_keys = owner_keys
         self._manifest = saying.read(folder, key)
+        self._schemas = [schema for schema in self._manifest.schemas if schema.module not in without_modules]
+        for name in without_modules:
+            if name not in {schema.module for schema in self._manifest.schemas}:
+                raise CommandError(f"--without-module {name}: the backup has no data of such a module")
 
     def is_on_mongodb(self, environ: Mapping[str, str]) -> bool:
         """Whether the services for which no database of their own is set were on MongoDB."""
         return any(
             schema.is_on_mongodb
             for schema in self._manifest.schemas
-            if schema.database == saying.MAIN and not environ.get(f"STYLOBATE_{schema.service.upper()}_DATABASE_URL")
+            if schema.database == saying.MAIN
+            and not schema.module
+            and not environ.get(f"STYLOBATE_{schema.service.upper()}_DATABASE_URL")
         )
 
     def check(self) -> None:
@@ -53,23 +67,23 @@ class Restore:
     async def run(self, where: Sources) -> None:
         """Put it. Raises CommandError, MigrationError, ConfigError."""
         manifest, found = self._manifest, places(where)
-        self._check_places(manifest, found)
+        self._check_places(found)
         keys = await self._read_keys()
-        begun = Beginning(manifest, [found[schema.service, schema.database] for schema in manifest.schemas], self._say)
+        begun = Beginning(manifest, [found[schema.service, schema.database] for schema in self._schemas], self._say)
         async with begun.alone():
             if await begun.is_all_there():
                 await begun.finish()
             else:
-                await self._check_empty(manifest, found)
+                await self._check_empty(found)
                 self._say(f"{self._folder}: whole, of {manifest.made_at}, made by release {manifest.release}")
                 await begun.begin()
                 try:
-                    await self._check_empty(manifest, found)  # somebody may have made a schema before the marks stood
+                    await self._check_empty(found)  # somebody may have made a schema before the marks stood
                 except BaseException:
                     await begun.withdraw()
                     raise
                 try:
-                    for schema in manifest.schemas:
+                    for schema in self._schemas:
                         await self._put(schema, found[schema.service, schema.database], keys)
                 except BaseException:
                     await begun.undo()
@@ -91,9 +105,15 @@ class Restore:
             )
         return keys
 
-    def _check_places(self, manifest: Manifest, found: dict[tuple[str, str], Place]) -> None:
-        for schema in manifest.schemas:
+    def _check_places(self, found: dict[tuple[str, str], Place]) -> None:
+        for schema in self._schemas:
             if (schema.service, schema.database) not in found:
+                if schema.module:
+                    kind = "MongoDB" if schema.is_on_mongodb else "PostgreSQL"
+                    raise CommandError(
+                        f"the backup has data of {schema} in {kind}, and no module of that name here (STYLOBATE_MODULES) has any "
+                        f"there: put its files there, or leave its data out with --without-module {schema.module}"
+                    )
                 setting = f"STYLOBATE_{schema.service.upper()}_DATABASES"
                 raise CommandError(f"{setting}: {schema.database} is missing; the backup has that database of {schema.service}")
             if schema.is_on_mongodb != found[schema.service, schema.database].is_on_mongodb:
@@ -101,9 +121,11 @@ class Restore:
                 raise CommandError(
                     f"the backup has {schema} in {was}, and the settings name {is_} for it: it goes back into {was} only"
                 )
+            if schema.module:
+                saying.check_module(schema, found[schema.service, schema.database].sets)
 
-    async def _check_empty(self, manifest: Manifest, found: dict[tuple[str, str], Place]) -> None:
-        for schema in manifest.schemas:
+    async def _check_empty(self, found: dict[tuple[str, str], Place]) -> None:
+        for schema in self._schemas:
             place = found[schema.service, schema.database]
             if not await is_free(place):
                 raise CommandError(
@@ -117,6 +139,9 @@ class Restore:
         await migrator.upgrade(schema.upto)
         async with into(place, is_new=True) as filled:
             for table in schema.tables:
+                if schema.module and not await filled.make(table.name, table.made or ""):
+                    self._say(f"{schema}: no migration makes {table.name}: its {table.rows} rows stay in {table.file}")
+                    continue
                 try:
                     rows = await filled.put(table.name, table.columns, self._content(table, encrypted=encrypted))
                 except DamagedError as error:

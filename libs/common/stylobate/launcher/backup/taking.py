@@ -3,25 +3,29 @@
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from time import monotonic
+from urllib.parse import quote
 
 import msgspec
 
 from stylobate import __version__
+from stylobate.app.module_schema import MODULES
 from stylobate.config import Sources
 from stylobate.database.copying import Moment, SchemaContents
 from stylobate.launcher.backup.files import Writer
 from stylobate.launcher.backup.homes import Moments
-from stylobate.launcher.backup.manifest import FORMAT, MAIN, NAME, WITH_MONGODB, Manifest, Schema, Table
+from stylobate.launcher.backup.manifest import FORMAT, MAIN, NAME, WITH_MODULES, WITH_MONGODB, Manifest, Schema, Table
 from stylobate.launcher.backup.owner_keys import OwnerKeysWriter, claimed
-from stylobate.launcher.backup.places import Place, places
+from stylobate.launcher.backup.places import FIRST, Place, places
 from stylobate.launcher.output import CommandError
 
 _SAY_EVERY_S = 2.0
+_LONGEST = 120
 _COPY, _BSON, _ENCRYPTED = ".copy.gz", ".bson.gz", ".enc"
 
 
@@ -89,15 +93,32 @@ class Backup:
                 if place.url not in of_url:
                     of_url[place.url] = await moments.enter_async_context(chosen.of(place))
             made_at = datetime.now(UTC).isoformat(timespec="seconds")
-            schemas = [await self._schema(place, of_url[place.url]) for place in found.values()]
+            taken = [await self._schema(place, of_url[place.url]) for place in found.values()]
+            await self._say_what_is_left(found.values(), of_url)
+        schemas = [schema for schema in taken if schema is not None]
         kind = WITH_MONGODB if any(schema.is_on_mongodb for schema in schemas) else FORMAT
+        if any(schema.module for schema in schemas):
+            kind = WITH_MODULES
         manifest = Manifest(kind, __version__, made_at, bool(self._key), tuple(schemas))
         return manifest.sealed(self._key)
 
-    async def _schema(self, place: Place, moment: Moment) -> Schema:
+    async def _say_what_is_left(self, found: Collection[Place], of_url: Mapping[str, Moment]) -> None:
+        """Name what modules have left behind where those of the service that runs them stand."""
+        for url in {place.url for place in found if place.service == FIRST}:
+            known = {place.service for place in found if place.url == url}
+            for name in await of_url[url].named(MODULES):
+                if name not in known:
+                    self._say(f"{name}: of a module that is not here (STYLOBATE_MODULES); it is not in the backup")
+
+    async def _schema(self, place: Place, moment: Moment) -> Schema | None:
         if not await moment.enter(place.service, use_role=place.use_role):
+            if place.module:  # it is new, and nothing is lost
+                self._say(f"the module {place.module}: nothing yet; `stylobate db upgrade` makes its database")
+                return None
             raise CommandError(f"{place.service}: there is no schema in its database; `stylobate db upgrade` makes it")
-        contents = await moment.contents(place.service)
+        contents = await moment.contents(place.service, is_of_module=bool(place.module))
+        for name in contents.left_out:
+            self._say(f"{place.service}: {name} is a time series, which is not in the backup")
         names = [name for name in contents.tables if name != place.owner_keys]
         tables = [await self._table(place, moment, contents, name) for name in names]
         keys = await self._keys(place, moment, contents) if place.owner_keys in contents.tables else 0
@@ -109,6 +130,7 @@ class Backup:
             tuple(tables),
             keys or msgspec.UNSET,
             "mongodb" if place.is_on_mongodb else msgspec.UNSET,
+            place.module or msgspec.UNSET,
         )
         self._say(f"{made}: {len(tables)} tables, {sum(table.rows for table in tables)} rows")
         return made
@@ -125,7 +147,8 @@ class Backup:
 
     async def _table(self, place: Place, moment: Moment, contents: SchemaContents, name: str) -> Table:
         label = place.service if place.database == MAIN else f"{place.service}@{place.database}"
-        path = self._partial / f"{label}.{name}{_BSON if place.is_on_mongodb else _COPY}{_ENCRYPTED if self._key else ''}"
+        ending = f"{_BSON if place.is_on_mongodb else _COPY}{_ENCRYPTED if self._key else ''}"
+        path = self._partial / f"{label}.{_plain(name)}{ending}"
         writer, said_at = Writer(path, self._key), monotonic()
 
         async def sink(data: bytes) -> None:
@@ -136,8 +159,8 @@ class Backup:
                 self._say(f"{label}.{name}: {_size(writer.written)} written")
 
         rows = await moment.read(name, contents.tables[name], sink)
-        validator = contents.validators.get(name, msgspec.UNSET)
-        return Table(name, contents.tables[name], rows, path.name, writer.close(), validator)
+        validator, made = (known.get(name, msgspec.UNSET) for known in (contents.validators, contents.made))
+        return Table(name, contents.tables[name], rows, path.name, writer.close(), validator, made)
 
 
 @contextmanager
@@ -153,6 +176,12 @@ def _held(folder: Path) -> Iterator[bool]:
         yield is_ours
     finally:
         os.close(descriptor)
+
+
+def _plain(name: str) -> str:
+    """Return the name of a table as a part of a file's: a module may have taken any."""
+    quoted = quote(name, safe="")
+    return quoted if len(quoted) <= _LONGEST else sha256(name.encode()).hexdigest()
 
 
 def _size(octets: int) -> str:

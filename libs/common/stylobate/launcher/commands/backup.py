@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -12,19 +12,21 @@ import typer
 
 from stylobate.app import HostSettings
 from stylobate.config import Sources
-from stylobate.database.address import is_mongodb
 from stylobate.launcher.backup.putting import Restore
 from stylobate.launcher.backup.taking import Backup
 from stylobate.launcher.embedded import EmbeddedServer
 from stylobate.launcher.environment import MONGODB, LocalServers
 from stylobate.launcher.foreign import set_aside_libpq
 from stylobate.launcher.output import CommandError
-from stylobate.launcher.project import Project, services_here
-from stylobate.launcher.schemas import module_schemas, sources
+from stylobate.launcher.project import Project
+from stylobate.launcher.schemas import sources
 from stylobate.vault import with_vault
 
 _TO = typer.Argument(help="The folder to make; it must not be there yet.")
 _KEYS = typer.Option(help="The file of the keys of owners, one for all backups; where a namespace says `encryption: per_owner`.")
+_WITHOUT = typer.Option(
+    help="A module whose own data stay in the backup, such as one that is not here any more; may be repeated."
+)
 _FROM = typer.Argument(help="A folder that `stylobate backup` made.")
 
 
@@ -32,20 +34,15 @@ def backup(folder: Annotated[Path, _TO], owner_keys: Annotated[Path | None, _KEY
     """Write everything that the databases hold, of one moment, while the platform runs. Encrypted with STYLOBATE_BACKUP_KEY."""
     where = sources()
     asyncio.run(Backup(folder, _key(where), where, typer.echo, owner_keys).run())
-    _say_what_is_not_in_it(where)
 
 
-def _say_what_is_not_in_it(where: Sources) -> None:
-    for name, spec in services_here().items():
-        with suppress(CommandError):  # a module whose database is of the other kind is left out, and has none
-            for schema in module_schemas(spec, where):
-                tool = "mongodump" if is_mongodb(schema.url) else "pg_dump"
-                typer.echo(f"{name} for the module {schema.module}: data of its own, not in the backup; take them with `{tool}`")
-
-
-def restore(folder: Annotated[Path, _FROM], owner_keys: Annotated[Path | None, _KEYS] = None) -> None:
+def restore(
+    folder: Annotated[Path, _FROM],
+    owner_keys: Annotated[Path | None, _KEYS] = None,
+    without_module: Annotated[list[str] | None, _WITHOUT] = None,
+) -> None:
     """Put a backup into databases that have no schema of the platform yet; its services start afterwards."""
-    found = Restore(folder, _key(with_vault(Sources(environ=os.environ))[0]), typer.echo, owner_keys)
+    found = Restore(folder, _key(with_vault(Sources(environ=os.environ))[0]), typer.echo, owner_keys, without_module or ())
     found.check()
 
     async def run() -> None:
