@@ -81,7 +81,7 @@ def loads(data: bytes) -> Any:
         _check_numbers(data)
     if data.find(b"\\u0000") >= 0 and _NUL.search(data):
         _explain(data, _HAS_NUL)
-    if _is_deep(data):
+    if len(data) > MAX_DEPTH and _is_deep(data):
         _explain(data, _TOO_DEEP)
     return value
 
@@ -100,7 +100,7 @@ def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
         raise JsonRefusedError("", "has a number that is not finite")
     if document.find(b"\\u0000") >= 0 and _NUL.search(document):
         _explain(document, _HAS_NUL)
-    if _is_deep(document):
+    if len(document) > MAX_DEPTH and _is_deep(document):
         _explain(document, _TOO_DEEP)
     return document
 
@@ -129,8 +129,11 @@ def _is_carried(integer: bytes | str) -> bool:
 
 
 def _is_deep(document: bytes) -> bool:
-    """Whether the document, which is JSON, has more than MAX_DEPTH levels: each round takes away the innermost."""
-    if len(document) <= MAX_DEPTH or document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
+    """Whether the document, which is JSON, has more than MAX_DEPTH levels: each round takes away the innermost.
+
+    One of no more bytes than that has not.
+    """
+    if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
         return False
     brackets = _STRING.sub(b"", document).translate(_BRACKETS, _NO_BRACKETS)
     for _ in range(MAX_DEPTH):

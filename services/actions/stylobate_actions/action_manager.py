@@ -1,12 +1,12 @@
 """The path of an action: find, permission, limit, validate, run, validate, audit, reply. In that order, for every caller."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from stylobate.clients.limit_outcome import LIMIT
+from stylobate.clients.limit_outcome import LIMIT, LimitOutcome
 from stylobate.declarations.evaluate import AccessEvaluator
 from stylobate.declarations.model import ActionDeclaration
 from stylobate.errors import CancelledCallError, MalformedJsonError, StylobateError
@@ -105,18 +105,25 @@ class ActionManager:
             IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_IN_PROGRESS, UNSUPPORTED_MEDIA_TYPE, MALFORMED_JSON, ACTION_INPUT_INVALID,
             ACTION_TIMEOUT, ACTION_FAILED, ACTION_RECURSION, or the typed error that the handler let through, unchanged.
         """
-        entry = self._entry(name)
+        entry = self._entries.get(name) or self._entry(name)
         started = self._loop.time()
+        request = ActionRequest(entry, payload, content_type, caller, depth, started, charged, key, step)
+        standing, is_replayed = None, False
         try:
-            reply = await self._execute(ActionRequest(entry, payload, content_type, caller, depth, started, charged, key, step))
-        except StylobateError as error:
-            await self._ended(entry, started, caller, error)
+            if not self._is_let_in(request):
+                standing = await self._let_in(request)
+            if not (key or step) or not request.may_be_kept():
+                output = await self._run(request)
+            else:
+                output, is_replayed = await self._once(request)
+        except (StylobateError, asyncio.CancelledError) as error:
+            failed = _told(error, standing) if isinstance(error, StylobateError) else CancelledCallError()
+            if (waiting := self._ended(entry, started, caller, failed)) is not None:
+                await waiting
             raise
-        except asyncio.CancelledError:
-            await self._ended(entry, started, caller, CancelledCallError())
-            raise
-        await self._ended(entry, started, caller, None)
-        return reply
+        if (waiting := self._ended(entry, started, caller, None)) is not None:
+            await waiting
+        return ActionReply(output, standing, is_replayed)
 
     async def call(self, action: str, payload: bytes, caller: Call, depth: int, step: str) -> bytes:
         """Run an action for another one (``ctx.call``)."""
@@ -126,10 +133,10 @@ class ActionManager:
             error.sent = error.sent or {"action": action, "data": decode(payload)}
             raise
 
-    async def _ended(self, entry: ActionEntry, started: float, caller: Call, error: StylobateError | None) -> None:
+    def _ended(self, entry: ActionEntry, started: float, caller: Call, error: StylobateError | None) -> Awaitable[None] | None:
+        """Count the call and write it down; return what is to be awaited for that, if anything is."""
         entry.observe(self._loop.time() - started, error.reason if error is not None else "", caller.traceparent)
-        if self._audit is not None:
-            await self._audit.note(entry.action.name, caller, error)
+        return None if self._audit is None else self._audit.note(entry.action.name, caller, error)
 
     def _entry(self, name: str) -> ActionEntry:
         entry = self._entries.get(name)
@@ -139,25 +146,23 @@ class ActionManager:
             raise ActionUnavailableError(metadata={"action": name}, retry_after=timedelta(seconds=30))
         raise ActionNotFoundError
 
-    async def _execute(self, request: ActionRequest) -> ActionReply:
-        entry, caller = request.entry, request.caller
-        action, principal = entry.action, caller.principal
-        if not self._access.decided(action.declaration.access, principal):
-            resource = action.declaration.resource.of(request.payload) if action.declaration.resource is not None else ""
-            await self._access.require(action.declaration.access, principal, f"call {action.name}", resource=resource)
-        limit, standing = action.declaration.rate_limit, None
-        if self._limits is not None and self._limits.text(action.name, limit) != request.charged:
-            standing = await self._limits.charge(action.name, limit, principal, caller.client_address)
-        try:
-            if not (request.key or request.step) or not request.may_be_kept():
-                return ActionReply(await self._run(request), standing)
-            output, is_replayed = await self._once(request)
-            return ActionReply(output, standing, is_replayed)
-        except StylobateError as error:
-            error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(LIMIT)}
-            if standing is not None:
-                error.metadata |= standing.metadata(LIMIT)
-            raise
+    def _is_let_in(self, request: ActionRequest) -> bool:
+        """Return whether it is known, without asking anybody, that the caller may call the action and was charged for it."""
+        declaration = request.entry.action.declaration
+        if not self._access.decided(declaration.access, request.caller.principal):
+            return False
+        return self._limits is None or self._limits.text(declaration.name, declaration.rate_limit) == request.charged
+
+    async def _let_in(self, request: ActionRequest) -> LimitOutcome | None:
+        """Find that out, and charge the caller; return how the action's own limits stand then. Raises StylobateError."""
+        caller, declaration = request.caller, request.entry.action.declaration
+        if not self._access.decided(declaration.access, caller.principal):
+            resource = declaration.resource.of(request.payload) if declaration.resource is not None else ""
+            await self._access.require(declaration.access, caller.principal, f"call {declaration.name}", resource=resource)
+        limits, limit = self._limits, declaration.rate_limit
+        if limits is None or limits.text(declaration.name, limit) == request.charged:
+            return None
+        return await limits.charge(declaration.name, limit, caller.principal, caller.client_address)
 
     async def _once(self, request: ActionRequest) -> tuple[bytes, bool]:
         """Return the output and whether it is that of an earlier call with the request's key."""
@@ -225,6 +230,14 @@ class ActionManager:
             exc_info=error,
         )
         return ActionFailedError(metadata={"action": action.name} | ({"exception": text} if self._tells_defects else {}))
+
+
+def _told(error: StylobateError, standing: LimitOutcome | None) -> StylobateError:
+    """Return the error of a call: it tells how the action's own limits stand if they were charged, and of no others."""
+    error.metadata = {key: value for key, value in error.metadata.items() if not key.startswith(LIMIT)}
+    if standing is not None:
+        error.metadata |= standing.metadata(LIMIT)
+    return error
 
 
 async def _kept(action: BoundAction, context: ActionContext, value: Any) -> bytes:

@@ -1,5 +1,6 @@
 """What is written down about calls of actions."""
 
+from collections.abc import Awaitable
 from time import time
 from typing import Any
 
@@ -16,8 +17,11 @@ class ActionTrail:
     def __init__(self, trail: AuditTrail[Any]) -> None:
         self._trail = trail
 
-    async def note(self, action: str, caller: Call, error: StylobateError | None) -> None:
-        """Note a call: who, through which service, which action, how it ended. Inputs and outputs are not kept."""
+    def note(self, action: str, caller: Call, error: StylobateError | None) -> Awaitable[None] | None:
+        """Note a call: who, through which service, which action, how it ended. Inputs and outputs are not kept.
+
+        Returns what is to be awaited, when there is no room for it yet.
+        """
         principal = caller.principal
         outcome, reason = Outcome.SUCCESS, ""
         if error is not None:
@@ -25,5 +29,4 @@ class ActionTrail:
             outcome = Outcome.DENIED if reason in _DENIED else Outcome.FAILURE
         subject, tenant, via = principal.subject, principal.tenant, principal.via
         fact = AuditFact(action, outcome, subject, tenant, via, reason, caller.request_id, time())
-        if not self._trail.leave(fact):
-            await self._trail.note(fact)
+        return None if self._trail.leave(fact) else self._trail.note(fact)

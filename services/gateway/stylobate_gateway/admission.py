@@ -7,13 +7,14 @@ from stylobate.errors import UnauthenticatedError
 from stylobate.http.asgi import Application, Message, Receive, Scope, Send, read_body
 from stylobate.http.errors import HostRefusedError, PayloadTooLargeError
 from stylobate.http.own_host import is_local_host
-from stylobate.identity import ANONYMOUS, ClientAddresses, TokenVerifier
+from stylobate.identity import ANONYMOUS, ClientAddresses, Principal, TokenVerifier
 from stylobate.identity.api_key_proofs import refuse_elsewhere
 
 from stylobate_gateway.browser_sessions import BrowserSessions
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.charges import Charges
 from stylobate_gateway.exchange import Exchange
+from stylobate_gateway.session_cookies import HeldCookies
 
 PUBLIC_PATHS = frozenset(
     {
@@ -91,7 +92,25 @@ class Admission:
         if not exchange.head.is_let_in:
             self._let_in(exchange)
         self._locate(exchange, peer)
-        await self._charge(exchange)
+        exchange.found = self._catalogue.find(exchange.method, exchange.path, exchange.instance)
+        try:
+            principal, held = self._recognised(exchange)
+        except UnauthenticatedError:  # malformed or revoked: a request like any other
+            await self._charges.address(exchange)
+            raise
+        token = ""
+        if principal is None:
+            principal, token = await self._found_out(exchange, held)
+        elif (charging := self._charges.begin(exchange, principal)) is not None:
+            self._charges.end(exchange, await charging)
+        if principal is not ANONYMOUS:
+            call = exchange.call
+            if held is not None and self._browsers is not None:
+                self._browsers.check(exchange, principal)
+            if principal.networks:
+                refuse_elsewhere(principal, call.client_address)
+            call.principal = principal
+            call.authorization = exchange.head.authorization if held is None else f"Bearer {token or held.access}"
         if admitted is not None:
             admitted()
 
@@ -116,39 +135,29 @@ class Admission:
         call.client_address = self._addresses.of(peer[0] if peer else None, head.forwarded)
         call.client_agent = head.client_agent
 
-    async def _charge(self, exchange: Exchange) -> None:
-        """Charge the request, and note whose it is."""
-        call, path = exchange.call, exchange.path
-        is_public = path in self._public or path.startswith(_PUBLIC_PREFIXES)
-        browsers, held = self._browsers, None
-        try:
-            if browsers is not None and not is_public:
-                held = browsers.held(exchange)
-            token = held.access if held is not None else "" if is_public else exchange.head.bearer
-            if browsers is not None and held is not None:
-                principal = browsers.cached(exchange, held)
-            else:
-                principal = self._verifier.cached(token) if token else None
-        except UnauthenticatedError:  # malformed or revoked: a request like any other
-            await self._charges.address(exchange)
-            raise
-        exchange.found = self._catalogue.find(exchange.method, path, exchange.instance)
-        if principal is None and (token or held is not None):
-            await self._charges.address(exchange)
-            if browsers is not None and held is not None:
-                token, principal = await browsers.identify(exchange, held)
-            else:
-                principal = await self._verifier.verify(token)
-            await self._charges.request(exchange, principal, is_address_charged=True)
+    def _recognised(self, exchange: Exchange) -> tuple[Principal | None, HeldCookies | None]:
+        """Return who asks, as far as it is in memory, and the cookies that say so. Raises UnauthenticatedError.
+
+        None: it must be found out.
+        """
+        path, browsers = exchange.path, self._browsers
+        if path in self._public or path.startswith(_PUBLIC_PREFIXES):
+            return ANONYMOUS, None
+        if browsers is not None and (held := browsers.held(exchange)) is not None:
+            return browsers.cached(exchange, held), held
+        token = exchange.head.bearer
+        return self._verifier.cached(token) if token else ANONYMOUS, None
+
+    async def _found_out(self, exchange: Exchange, held: HeldCookies | None) -> tuple[Principal, str]:
+        """Charge the address, find out who asks, then charge the rest; return who it is, and the token that says so."""
+        await self._charges.address(exchange)
+        if self._browsers is not None and held is not None:
+            token, principal = await self._browsers.identify(exchange, held)
         else:
-            await self._charges.request(exchange, principal or ANONYMOUS)
-        if principal is not None:
-            if browsers is not None and held is not None:
-                browsers.check(exchange, principal)
-            if principal.networks:
-                refuse_elsewhere(principal, call.client_address)
-            call.principal = principal
-            call.authorization = exchange.head.authorization if held is None else f"Bearer {token}"
+            token = exchange.head.bearer
+            principal = await self._verifier.verify(token)
+        await self._charges.rest(exchange, principal)
+        return principal, token
 
 
 async def _whole(receive: Receive, limit: int) -> Receive:

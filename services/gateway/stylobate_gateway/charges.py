@@ -1,5 +1,6 @@
 """What a request is charged on, and whom each level of it counts: decided here and nowhere else."""
 
+from collections.abc import Awaitable
 from typing import NamedTuple, Self
 
 from stylobate.bounded_dict import BoundedDict
@@ -10,7 +11,7 @@ from stylobate.clients.limit_outcome import LimitOutcome
 from stylobate.clients.limit_plan import Charge, LimitPlan
 from stylobate.clients.limits import EDGE_IP, EDGE_USER, LevelSpec
 from stylobate.declarations.model import RateLimit
-from stylobate.identity import ANONYMOUS, DEFAULT_TENANT, Principal, limit_key
+from stylobate.identity import DEFAULT_TENANT, Principal, limit_key
 
 from stylobate_gateway.called_actions import PREFIX, Found
 from stylobate_gateway.catalogue import Catalogue
@@ -87,19 +88,38 @@ class Charges:
         else:
             await self._charge(exchange, *plan.of_address(address))
 
-    async def request(self, exchange: Exchange, principal: Principal = ANONYMOUS, *, is_address_charged: bool = False) -> None:
-        """Charge a request by everything that is known of it.
+    def begin(self, exchange: Exchange, principal: Principal) -> Awaitable[LimitOutcome] | None:
+        """Begin to charge a request by everything that is known of it; what comes of it is for :meth:`end`. None: nothing is.
 
-        :param is_address_charged: whether that was done before its token was verified.
-        :raises BannedError: the address or the caller is banned. :raises RateLimitedError: too many; nothing is charged then.
+        :raises BannedError: the address or the caller is banned.
         """
         edge, due = self._edge, exchange.head.due
-        edge.refuse_banned(exchange.call.client_address, principal)
-        if due is None or is_address_charged or not due.holds(exchange, principal, edge.plan):
-            due = self._due(exchange, principal, is_address_charged=is_address_charged)
-            exchange.head.due = None if is_address_charged else due
-        if due.levels and await self._charge(exchange, due.levels, due.subjects):
-            exchange.charged_limit = due.limit
+        edge.bans.refuse(exchange.call.client_address, principal)
+        if due is None or not due.holds(exchange, principal, edge.plan):
+            due = exchange.head.due = self._due(exchange, principal)
+        if edge.limits is None or not due.levels:
+            return None
+        exchange.charged_limit = due.limit
+        return edge.limits.check(due.levels, due.subjects)
+
+    @staticmethod
+    def end(exchange: Exchange, outcome: LimitOutcome) -> None:
+        """Note how that went. Raises RateLimitedError, BannedError; nothing is charged then."""
+        exchange.outcome = outcome
+        if not outcome.allowed:
+            raise outcome.error()
+        if not outcome.is_decided:  # while nobody can be asked, what guards something is counted where it runs
+            exchange.charged_limit = ""
+
+    async def rest(self, exchange: Exchange, principal: Principal) -> None:
+        """Charge a request by all but its address, which was charged before its token was verified.
+
+        :raises BannedError: the caller is banned. :raises RateLimitedError: too many; nothing is charged then.
+        """
+        self._edge.bans.refuse(exchange.call.client_address, principal)
+        due = self._due(exchange, principal, is_address_charged=True)
+        exchange.charged_limit = due.limit if self._edge.limits is not None and due.levels else ""
+        await self._charge(exchange, due.levels, due.subjects)
 
     def of_caller(self, exchange: Exchange) -> Charge:
         """Return the limits that count who asks, at whatever they ask for: rules, and the limits that actions have."""
@@ -119,7 +139,7 @@ class Charges:
         limits = self._edge.limits
         return None if limits is None or not levels else await limits.check(levels, subjects, cost=0)
 
-    def _due(self, exchange: Exchange, principal: Principal, *, is_address_charged: bool) -> Due:
+    def _due(self, exchange: Exchange, principal: Principal, *, is_address_charged: bool = False) -> Due:
         """Return what a request is charged on: it depends on nothing but what stands in the answer, and on the head."""
         plan, address, found = self._edge.plan, exchange.call.client_address, exchange.found
         action = _limited(found, principal)
@@ -155,15 +175,10 @@ class Charges:
         limit = "" if called is None else (action.limit.text if action is not None else "") + plan.digest(called.name)
         return Due(principal, found, plan, call.client_address, levels, subjects, limit)
 
-    async def _charge(self, exchange: Exchange, levels: tuple[LevelSpec, ...], subjects: tuple[str, ...]) -> bool:
-        """Charge; return whether it was: while nobody can be asked, what guards something is counted where it runs."""
+    async def _charge(self, exchange: Exchange, levels: tuple[LevelSpec, ...], subjects: tuple[str, ...]) -> None:
         limits = self._edge.limits
-        if limits is None:
-            return False
-        outcome = exchange.outcome = await limits.check(levels, subjects)
-        if not outcome.allowed:
-            raise outcome.error()
-        return outcome.is_decided
+        if limits is not None and levels:
+            self.end(exchange, await limits.check(levels, subjects))
 
     def _of(self, action: "_Limited", tenant: str) -> _Levels:
         key = (action.name, action.limit.text, tenant)

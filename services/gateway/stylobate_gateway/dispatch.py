@@ -1,7 +1,7 @@
 """Action calls, taken in front of FastAPI's stack: find the action by its path, pass its input on, answer with its output."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from functools import partial
 
 import grpc.aio
@@ -44,7 +44,8 @@ class ActionDispatcher:
             check_query(query)
         if isinstance(found, Found):
             exchange.route = found.action.label
-            response = await self.execute(found, exchange, query, await read_body(receive))
+            response = await self.call(found, exchange, query, await read_body(receive))
+            self.note(exchange, response)
             await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
             return
         if path.startswith(PREFIX):
@@ -62,12 +63,11 @@ class ActionDispatcher:
         finally:
             scope["route"] = as_get.get("route")
 
-    async def execute(self, found: Found, exchange: Exchange, query: bytes, body: bytes) -> ExecuteActionResponse:
-        """Call the action. Raises StylobateError."""
+    def call(self, found: Found, exchange: Exchange, query: bytes, body: bytes) -> Awaitable[ExecuteActionResponse]:
+        """Begin the call of the action; return what to await at once. Raises StylobateError. How it ends is for :meth:`note`."""
         action, shape, values = found
         call = exchange.call
         is_keyed = False
-        response: ExecuteActionResponse
         if shape is not BODY or query or not exchange.head.is_plain_json:  # else the body is the input
             is_keyed = has_key(exchange)
             try:
@@ -84,14 +84,15 @@ class ActionDispatcher:
             call.deadline = max(call.deadline, self._loop.time() + action.timeout_s)
         request = ExecuteActionRequest(action=action.name, input=body, content_type=JSON, charged_limit=exchange.charged_limit)
         if is_keyed:  # its service waits, as long as the action may run
-            response = await answered(exchange, partial(self._execute, timeout=action.timeout_s), request, pauses_s=())
-        else:
-            executing = self._execute(request, timeout=action.timeout_s)
-            del body, request  # nobody keeps it once it is encoded
-            response = await executing
+            return answered(exchange, partial(self._execute, timeout=action.timeout_s), request, pauses_s=())
+        executing: Awaitable[ExecuteActionResponse] = self._execute(request, timeout=action.timeout_s)
+        return executing
+
+    @staticmethod
+    def note(exchange: Exchange, response: ExecuteActionResponse) -> None:
+        """Note what the answer tells of the limits."""
         if response.HasField("rate_limit"):  # charged there: not at the door, or on what it was before
             exchange.limits = [_limit_text(response.rate_limit), *exchange.limits[bool(exchange.charged_limit) :]]
-        return response
 
 
 def allow(methods: Collection[str]) -> str:

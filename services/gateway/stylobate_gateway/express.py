@@ -63,42 +63,43 @@ class Express:
             if isinstance(taken, Reading):
                 await self._read(taken, cycle)
             else:
-                await self._call(exchange, cycle, send)
+                found: Any = exchange.found
+                exchange.route = found.action.label
+                body = cycle.body if cycle.is_whole else await cycle.whole()
+                response = await self._dispatcher.call(found, exchange, b"", body)
+                self._dispatcher.note(exchange, response)
+                kind, output = response.content_type, response.output
+                if kind == JSON and not cycle.is_behind and not door.packs(output):
+                    # to a POST from no page of another origin: nothing more is told
+                    exchange.status = 200
+                    cycle.answer(_HEADS[200] + exchange.lines(), output)
+                elif kind == JSON:
+                    await self._answer(exchange, cycle, 200, [], output)
+                else:
+                    await answer(door.answering(exchange, send), 200, [(b"content-type", kind.encode())], output)
         except Exception as error:  # noqa: BLE001  it is answered
             await door.refuse(exchange, door.answering(exchange, send), error)
         finally:
             door.close(exchange, opened)
 
-    async def _call(self, exchange: Exchange, cycle: ExpressCycle, send: Send) -> None:
-        """Carry out a call: its answer is that of :class:`~stylobate_gateway.dispatch.ActionDispatcher`, without ASGI."""
-        found: Any = exchange.found
-        exchange.route = found.action.label
-        response = await self._dispatcher.execute(found, exchange, b"", cycle.body if cycle.is_whole else await cycle.whole())
-        kind, output = response.content_type, response.output
-        if kind != JSON:
-            await answer(self._door.answering(exchange, send), 200, [(b"content-type", kind.encode())], output)
-        elif self._door.packs(output):
-            await self._answer(exchange, cycle, 200, [], output)
-        else:  # to a POST from no page of another origin: nothing more is told
-            exchange.status = 200
-            await cycle.answer(_HEADS[200] + exchange.lines(), output)
-
     async def _read(self, reading: Reading, cycle: ExpressCycle) -> None:
         found = await self._lane.answer(reading)
         exchange, content = reading.given.exchange, found.content
-        if "vary" not in found.headers and (content is None or not self._door.packs(content)):
+        if "vary" not in found.headers and not cycle.is_behind and (content is None or not self._door.packs(content)):
             exchange.status = 304 if content is None else 200
             own = "".join([f"{name}: {value}\r\n" for name, value in found.headers.items()]).encode("ascii")
-            await cycle.answer(_HEADS[exchange.status] + own + exchange.lines() + self._door.vary_line, content)
+            cycle.answer(_HEADS[exchange.status] + own + exchange.lines() + self._door.vary_line, content)
             return
         fields = [(name.encode("ascii"), value.encode("ascii")) for name, value in found.headers.items()]
         await self._answer(exchange, cycle, 304 if content is None else 200, fields, content)
 
     async def _answer(self, exchange: Exchange, cycle: ExpressCycle, status: int, fields: Headers, content: bytes | None) -> None:
-        """Send JSON, or nothing."""
+        """Send JSON, or nothing: the same as is sent without further ado, when that must be compressed or has to wait."""
         fields, content = await self._door.packed(exchange, fields, content)
+        if cycle.is_behind:
+            await cycle.caught_up()
         exchange.status = status
-        await cycle.answer(_HEADS[status] + b"".join([b"%b: %b\r\n" % field for field in fields]), content)
+        cycle.answer(_HEADS[status] + b"".join([b"%b: %b\r\n" % field for field in fields]), content)
 
 
 def _call_of(target: bytes, headers: Sequence[Header]) -> Exchange | None:

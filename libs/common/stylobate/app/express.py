@@ -122,14 +122,21 @@ class ExpressCycle(RequestResponseCycle):
             raise CancelledCallError("The client went away before its request was complete.")
         return bytes(self.body)
 
-    async def answer(self, head: bytes, body: bytes | None) -> None:
+    @property
+    def is_behind(self) -> bool:
+        """Whether the client takes less than it is sent: then :meth:`caught_up` comes before an answer."""
+        return self.flow.write_paused and not self.disconnected
+
+    async def caught_up(self) -> None:
+        """Wait until the client has taken what it was sent, or is gone."""
+        await self.flow.drain()
+
+    def answer(self, head: bytes, body: bytes | None) -> None:
         """Send a whole answer.
 
         :param head: the status line and the fields of this answer but its length, each line with its end.
         :param body: as it is sent unless HEAD was asked; None: the answer has no length either (RFC 9110 §8.6).
         """
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
         if self.disconnected:
             return
         self.response_started = True

@@ -210,7 +210,7 @@ class LimitOutcome:
         standings, limits = self.standings, self.limits
         if not standings or self.degraded or not isinstance(limits, AppliedLimits):
             return b"".join([b"%b: %b\r\n" % field for field in limit_headers(self.texts())])
-        shown = self._shown()
+        shown = limits.brought if not limits.by_name and self.allowed else self._shown()
         numbers: list[int] = []
         for at in shown:
             numbers += standings[2 * at], -(-standings[2 * at + 1] // 1000)

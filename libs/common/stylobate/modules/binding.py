@@ -10,9 +10,9 @@ from stylobate.declarations.model import ActionDeclaration, JsonSchema
 from stylobate.errors import MalformedJsonError, Violation
 from stylobate.modules.base import BaseModule
 from stylobate.modules.errors import ActionInputInvalidError, OutputInvalidError
-from stylobate.modules.payload import decode, encode
+from stylobate.modules.payload import encode
 from stylobate.modules.signature import HandlerSignature
-from stylobate.strict_json import JsonMalformedError, JsonRefusedError
+from stylobate.strict_json import JsonMalformedError, JsonRefusedError, loads
 
 _NO_INPUT: tuple[Any, ...] = (None, {})
 
@@ -41,7 +41,7 @@ class BoundAction:
         Raises MalformedJsonError, or ActionInputInvalidError with one violation per finding.
         """
         try:
-            value = decode(payload) if payload else None
+            value = loads(payload) if payload else None
         except JsonMalformedError as error:
             raise MalformedJsonError(metadata={"line": str(error.line), "column": str(error.column)}) from None
         except JsonRefusedError as error:

@@ -13,13 +13,11 @@ from google.protobuf.message import DecodeError
 from stylobate.errors import InvalidInputError, UnavailableError
 from stylobate.logs import get_logger
 from stylobate.rpc.call import Call, current_call
-from stylobate.rpc.messages import AnswerTooLargeError, refuse_nul
+from stylobate.rpc.messages import NUL, AnswerTooLargeError, refuse_nul
 from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Context
 from stylobate.telemetry import counter
 
 _LOCAL = "local:"
-_NUL = 0
-"""As a number: to look for bytes in bytes costs an exception each time."""
 _COME_BACK = timedelta(milliseconds=100)
 _log = get_logger("app")
 
@@ -137,6 +135,13 @@ class UnaryBehaviour:
         """Return the encoded answer. Raises AnswerTooLargeError."""
         return _write(self.encode, answer)
 
+    @staticmethod
+    def checked(answer: Any) -> Any:
+        """Return an answer that leaves as it is. Raises AnswerTooLargeError where it could not leave encoded."""
+        if answer.ByteSize() > MAX_MESSAGE_BYTES:
+            raise AnswerTooLargeError
+        return answer
+
 
 class ByName(grpc.GenericRpcHandler):
     """The bound behaviours of all methods, as a real server looks them up."""
@@ -155,7 +160,7 @@ def _read(decode: Callable[[bytes], Any], data: bytes) -> Any:
         request = decode(data)
     except DecodeError as error:  # text that is not UTF-8 included
         raise InvalidInputError("The request message cannot be decoded.") from error
-    if _NUL in data:  # rare, and most often a number or bytes
+    if NUL in data:  # rare, and most often a number or bytes
         refuse_nul(request)
     return request
 

@@ -8,6 +8,8 @@ from google.protobuf.message import Message
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
 
+NUL = 0
+"""As a number: to look for bytes in bytes costs an exception each time."""
 _NUL = "\0"
 
 

@@ -18,10 +18,12 @@ MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 Metadata: TypeAlias = tuple[tuple[str, str | bytes], ...]
 
 
-Behaviour: TypeAlias = Callable[[bytes, Context], Coroutine[Any, Any, bytes]]
+Behaviour: TypeAlias = Callable[[Any, Context], Coroutine[Any, Any, Any]]
 """What serves a call: the encoded request in, the encoded response out.
 
-A streaming method has the same form: it hands each encoded response to ``context.write`` and returns ``b""``.
+A streaming method has the same form: it hands each encoded response to ``context.write`` and returns ``b""``. Where all steps of
+the pipeline say so (:attr:`Interceptor.passes_messages`), a call that stays in its process goes through it as the messages
+themselves.
 """
 
 
@@ -74,6 +76,9 @@ class Method:
 
 class Interceptor(Protocol):
     """One step of the pipeline. The same bound chain serves local calls and real servers."""
+
+    passes_messages: bool = False
+    """Whether the behaviour takes a request that is not encoded as well, and returns the response so then."""
 
     def bind(self, inner: Behaviour, method: Method, /) -> Behaviour:
         """Return the behaviour around ``inner``. Run once per method, with a running loop.

@@ -91,6 +91,12 @@ class Servicers:
         """Return what tells of a request whether its handler ends as soon as it is cancelled; None: of none."""
         return self._prompt.get(full_name)
 
+    def takes_messages(self, full_name: str) -> bool:
+        """Return whether the method's chain serves requests that are not encoded too."""
+        known = self._methods.get(full_name)
+        steps = self._interceptors
+        return known is not None and not known[0].response_streaming and len(steps) == 1 and steps[0].passes_messages
+
     def unary(self, full_name: str) -> Behaviour | None:
         """Return the chain of a method with one response; None for any other."""
         known = self._methods.get(full_name)

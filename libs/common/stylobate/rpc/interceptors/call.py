@@ -58,6 +58,8 @@ class CallInterceptor:
     :param identity: the next step, taken in the same one: each step by itself costs every call; None: nothing is.
     """
 
+    passes_messages = True
+
     def __init__(
         self,
         services: ServiceTokens | None = None,
@@ -85,7 +87,7 @@ class CallInterceptor:
         admit = None if self._identity is None else self._identity.admitting(method)
         handler = inner if isinstance(inner, UnaryBehaviour) else None
 
-        async def behaviour(data: bytes, context: Context) -> bytes:
+        async def behaviour(data: Any, context: Context) -> Any:
             begun = perf_counter()
             local: Any = context if type(context) in _LOCAL else None
             if local is not None:
@@ -104,7 +106,9 @@ class CallInterceptor:
                         await waiting
                     if local is None or handler is None:
                         return await inner(data, context)
-                    return handler.write(await handler.serve(handler.read(data), context))
+                    is_encoded = type(data) is bytes
+                    answer = await handler.serve(handler.read(data) if is_encoded else data, context)
+                    return handler.write(answer) if is_encoded else handler.checked(answer)
                 except (Exception, asyncio.CancelledError) as error:
                     failed = self._failure(name, call, error)
                     if failed is None:

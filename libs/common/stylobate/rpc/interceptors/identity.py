@@ -5,7 +5,7 @@ What a call's metadata say beside its tokens is believed of services, and counts
 
 from collections.abc import Awaitable, Callable, Collection
 from functools import lru_cache
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import InvalidInputError, PermissionDeniedError, StylobateError, TokenInvalidError, UnauthenticatedError
@@ -109,7 +109,7 @@ class IdentityInterceptor:
         """Return the behaviour that knows its caller, or refuses it."""
         admit = self.admitting(method)
 
-        async def behaviour(data: bytes, context: Context) -> bytes:
+        async def behaviour(data: bytes, context: Context) -> Any:
             waiting = admit(current_call.get() or Call(), context)
             if waiting is not None:
                 await waiting

@@ -40,7 +40,7 @@ class AskedCall(LocalContext):
     async def answer(  # noqa: PLR0917  the hot path: by position
         self,
         behaviour: Behaviour,
-        data: bytes,
+        request: Any,
         live: "set[Any]",
         deadlines: Deadlines,
         decode: Decode = None,
@@ -48,6 +48,7 @@ class AskedCall(LocalContext):
     ) -> Any:
         """Serve the call and return the response. Raises AioRpcError, or what is seen in it; CancelledError.
 
+        :param request: as the behaviour takes it, encoded or not.
         :param live: where it stands meanwhile. :param deadlines: what ends it in time.
         :param seen: None: errors are raised as they are.
         """
@@ -55,11 +56,13 @@ class AskedCall(LocalContext):
             deadlines.add(self, self.deadline, self.end, grpc.StatusCode.DEADLINE_EXCEEDED, EXPIRED)
         live.add(self)
         served_before = current_call.get()
-        result: bytes | grpc.aio.AioRpcError | None
+        result: Any
         try:
-            if len(data) > MAX_MESSAGE_BYTES:
-                await self.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large(data))
-            result = self.outcome_of(await behaviour(data, self))
+            if type(request) is bytes and len(request) > MAX_MESSAGE_BYTES:
+                await self.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large(request))
+            result = await behaviour(request, self)
+            if self._code is not None or type(result) is bytes:
+                result = self.outcome_of(result)
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  a real server tells the caller, and goes on
             result = self.failed_with(error)
         finally:
@@ -72,8 +75,8 @@ class AskedCall(LocalContext):
         if self._is_given_up:
             self._caller.uncancel()
             result = self._told
-        if isinstance(result, bytes):
-            return result if decode is None else decode(result)
+        if result is not None and type(result) is not grpc.aio.AioRpcError:
+            return decode(result) if decode is not None and type(result) is bytes else result
         if result is None or self._caller.cancelling() > self._cancelled_before:
             raise asyncio.CancelledError
         # another one: who kept the one that is told would be kept by its traceback; nor does this frame keep what is raised

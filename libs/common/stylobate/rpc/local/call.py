@@ -96,7 +96,7 @@ class LocalUnaryCall(LocalCall, UnaryOutcomeCall):
     """A call with one response."""
 
 
-async def served(behaviour: Behaviour, data: bytes, context: LocalContext) -> bytes | grpc.aio.AioRpcError:
+async def served(behaviour: Behaviour, data: bytes, context: LocalContext) -> Any:
     """Run a handler, and return what its caller is told; it raises nothing that a handler may raise."""
     try:
         if len(data) > MAX_MESSAGE_BYTES:

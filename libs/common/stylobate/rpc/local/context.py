@@ -127,11 +127,11 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
             details or self._details,
         )
 
-    def outcome_of(self, result: bytes) -> bytes | grpc.aio.AioRpcError:
+    def outcome_of(self, result: Any) -> Any:
         """Return what the caller is told of a handler that returned."""
         if self._code is not None and self._code is not grpc.StatusCode.OK:
             return self.failure()
-        if len(result) > MAX_MESSAGE_BYTES:
+        if type(result) is bytes and len(result) > MAX_MESSAGE_BYTES:
             return self.failure(grpc.StatusCode.RESOURCE_EXHAUSTED, too_large(result))
         return result
 

@@ -12,7 +12,8 @@ from stylobate.rpc.call import HandedOn
 from stylobate.rpc.local.asked import AskedCall, Seen, told
 from stylobate.rpc.local.call import LocalCall, LocalUnaryCall
 from stylobate.rpc.local.prompt import PromptCall
-from stylobate.rpc.method import Behaviour, Context, Decode, Encode, Prompt
+from stylobate.rpc.messages import NUL
+from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Context, Decode, Encode, Prompt
 
 if TYPE_CHECKING:
     from stylobate.rpc.local.channel import LocalChannel
@@ -38,6 +39,7 @@ class LocalUnaryMethod:
         self._decode = decode
         self._found: Behaviour | None = None
         self._is_prompt: Prompt | None = None
+        self._takes_messages = False
         self._loop: asyncio.AbstractEventLoop  # kept: asking for it is a system call
         self._deadlines: Deadlines
 
@@ -64,7 +66,8 @@ class LocalUnaryMethod:
     def ask(self, request: Any, timeout: float | None, metadata: Any, seen: Seen | None = None) -> Awaitable[Any]:
         """Call, for somebody who awaits the response at once and in the same task, and needs no handle.
 
-        Unlike all other calls its handler sees the caller's context variables; the call being served is its own.
+        Unlike all other calls its handler sees the caller's context variables, and the caller's message, which neither of them
+        changes; the call being served is its own. What the chain refuses for how it is encoded, it is given encoded.
 
         :param seen: returns what the caller is told of a call that failed; None: what the transport tells.
         """
@@ -73,6 +76,8 @@ class LocalUnaryMethod:
             call = self(request, timeout=timeout, metadata=metadata)
             return call if seen is None else _told(call, seen)
         data = request if self._encode is None else self._encode(request)
+        if self._takes_messages and NUL not in data and len(data) <= MAX_MESSAGE_BYTES:
+            data = request
         loop = self._loop
         asked = AskedCall(loop, metadata, None if timeout is None else loop.time() + timeout)
         return asked.answer(behaviour, data, self._server.live, self._deadlines, self._decode, seen)
@@ -94,9 +99,10 @@ class LocalUnaryMethod:
             return self._later if wait_for_ready else _unavailable
         servicers = self._server.servicers
         self._found, self._is_prompt = servicers.behaviour(self._method), servicers.prompt(self._method)
+        self._takes_messages = self._encode is not None and servicers.takes_messages(self._method)
         return self._found or _unimplemented
 
-    async def _later(self, data: bytes, context: Context) -> bytes:
+    async def _later(self, data: bytes, context: Context) -> Any:
         await self._server.started.wait()
         return await self._behaviour(wait_for_ready=False)(data, context)
 
