@@ -27,12 +27,12 @@ from stylobate.rpc.interceptors import RpcMetrics
 from stylobate_ratelimit.ban_list import BanList
 from stylobate_ratelimit.ban_manager import BanManager
 from stylobate_ratelimit.convert import from_level
+from stylobate_ratelimit.main import limit_store
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
 from stylobate_ratelimit.settings import RateLimitSettings
+from stylobate_ratelimit.stand_in import StandIn
 from stylobate_ratelimit.store.memory import MemoryLimitStore
-from stylobate_ratelimit.store.redis import RedisLimitStore
-from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore
 from stylobate_ratelimit.usage_manager import UsageManager
 
 from bench.callers import Services, Users
@@ -107,9 +107,8 @@ async def opened(url: str, servers: Sequence[psutil.Process]) -> AsyncIterator[B
     """Give a client of a ratelimit service in this process, whose Redis is at the URL and runs in these processes."""
     settings = RateLimitSettings()
     async with RedisManager.open(url) as redis:
-        store = (RedisClusterLimitStore if redis.is_cluster else RedisLimitStore)(redis, timeout=settings.redis_timeout)
-        local = MemoryLimitStore(most_subjects=settings.local_subjects)
-        manager = RateLimiterManager(store, local, settings.rules, settings.on_redis_down)
+        stand_in = StandIn(MemoryLimitStore(most_subjects=settings.local_subjects), settings.on_redis_down)
+        manager = RateLimiterManager(limit_store(redis, stand_in, settings.redis_timeout), stand_in, settings.rules)
         bans = BanList(clock=lambda: datetime.now(UTC))
         access = RolePermissions(Declarations())
         servicer = RateLimitServicer(

@@ -33,7 +33,7 @@ from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.until import until
 from stylobate_gateway.main import build
 from stylobate_gateway.settings import GatewaySettings
-from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings
+from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings, StandIn
 
 MODULES = Path(__file__).parent / "modules"
 
@@ -170,7 +170,7 @@ async def running(
         if is_limiter_away:
             app.servicer(add_RateLimitServiceServicer_to_server, _Away())
         if rules:
-            manager = RateLimiterManager(MemoryLimitStore(), MemoryLimitStore(), RateLimitSettings(**rules).rules)
+            manager = RateLimiterManager(MemoryLimitStore(), StandIn(MemoryLimitStore()), RateLimitSettings(**rules).rules)
             servicer = _Counting(manager, asked)
             app.servicer(add_RateLimitServiceServicer_to_server, servicer, RateLimitServicer.ACCESS)
         chosen = GatewaySettings(**{"edge_limits": bool(rules) or is_limiter_away, "catalogue_seconds": 0.05, **settings})

@@ -93,6 +93,8 @@ def to_outcome_in(response: pb.CheckLimitsResponse, group: pb.Group, read: ReadL
     policies = () if group.known_policies == read.digest else read.policies
     if group.reads_rows:
         response.outcomes.add(rows=outcome.rows, policies=policies, policies_digest=read.digest)
+        if outcome.degraded:
+            response.outcomes[-1].degraded_checks.extend(outcome.degraded)
         return
     response.outcomes.add(
         allowed=outcome.allowed,
@@ -104,6 +106,7 @@ def to_outcome_in(response: pb.CheckLimitsResponse, group: pb.Group, read: ReadL
         policies_digest=read.digest,
         standings=outcome.standings,
         banned=outcome.banned,
+        degraded_checks=outcome.degraded,
     )
 
 

@@ -1,6 +1,6 @@
 """What became of a group of checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,12 +20,14 @@ class GroupOutcome:
     """How many of the checks are refused."""
     is_flagged: bool
     """Whether one has flags: of level i bit 2i, the shadow would have refused; bit 2i+1, its subject is to be banned."""
+    degraded: Sequence[int] = ()
+    """The checks of which a count could not be asked, as a part of the store does not answer; rising."""
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> Self:
+    def of(cls, rows: Sequence[Sequence[int]], degraded: Collection[int] = ()) -> Self:
         """Return the outcomes of these rows."""
         refused = sum(row[0] != ALLOWED for row in rows)
-        return cls(len(rows), encode_rows(rows), refused, any(row[5] for row in rows))
+        return cls(len(rows), encode_rows(rows), refused, any(row[5] for row in rows), sorted(degraded) if degraded else ())
 
     def split(self) -> list[list[int]]:
         """Return the row of each check."""
@@ -83,14 +85,26 @@ class GroupOutcome:
             return self
         rows, width = iter(self.split()), len(group.levels)
         nothing = [0] * (2 * width if width > 1 else 0)
+        asked = [check for check in range(len(group)) if check not in banned]
         return GroupOutcome.of(
             [
                 [BANNED, banned[check][0], 0, banned[check][1], banned[check][1], 0, *nothing] if check in banned else next(rows)
                 for check in range(len(group))
-            ]
+            ],
+            [asked[at] for at in self.degraded],
         )
 
-    def of_levels(self, kept: Sequence[int]) -> "GroupOutcome":
-        """Return outcomes whose levels are counted among those of which only these were charged."""
-        rows = [row[:FIXED] for row in self.split()]
-        return GroupOutcome.of([[how, kept[level], *numbers, 0] for how, level, *numbers, _ in rows])
+    def of_levels(self, kept: Sequence[int], width: int) -> "GroupOutcome":
+        """Return the outcomes of checks of so many levels, of which only these were looked at; the others stand at 0."""
+        return GroupOutcome.of([_spread(row, kept, width) for row in self.split()])
+
+
+def _spread(row: Sequence[int], kept: Sequence[int], width: int) -> list[int]:
+    """Return a row of all levels, where this one is of those that are kept."""
+    ended, level, remaining, reset_ms, retry_ms, flags = row[:FIXED]
+    told = row[FIXED:] or (remaining, reset_ms)
+    standings = [0] * (2 * width if width > 1 else 0)
+    for at, one in enumerate(kept if width > 1 else ()):
+        standings[2 * one : 2 * one + 2] = told[2 * at : 2 * at + 2]
+    spread = sum((flags >> 2 * at & 3) << 2 * one for at, one in enumerate(kept)) if flags else 0
+    return [ended, kept[level], remaining, reset_ms, retry_ms, spread, *standings]

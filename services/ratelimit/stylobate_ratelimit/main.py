@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
@@ -15,6 +15,7 @@ from stylobate.declarations.model import LimitRule
 from stylobate.leases import LeaseManager
 from stylobate.logs import get_logger
 from stylobate.outbox import Relay
+from stylobate.redis import RedisManager
 from stylobate.resilience import prune_forever
 
 from stylobate_ratelimit.ban_list import BanList
@@ -25,9 +26,10 @@ from stylobate_ratelimit.model import Limit
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
 from stylobate_ratelimit.settings import RateLimitSettings
+from stylobate_ratelimit.stand_in import StandIn
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.memory_bans import MemoryBanStore
-from stylobate_ratelimit.store.port import BanStore
+from stylobate_ratelimit.store.port import BanStore, LimitStore
 from stylobate_ratelimit.store.postgres import PostgresBanStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
 from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore
@@ -42,12 +44,11 @@ if TYPE_CHECKING:
 
 async def build(app: AppManager, settings: RateLimitSettings) -> None:
     """Count in Redis; in this process while Redis is down. Bans come with the database, whenever it can be had."""
-    counts = RedisClusterLimitStore if app.redis.is_cluster else RedisLimitStore
-    shared = counts(app.redis, timeout=settings.redis_timeout)
-    local = MemoryLimitStore(most_subjects=settings.local_subjects)
+    stand_in = StandIn(MemoryLimitStore(most_subjects=settings.local_subjects), settings.on_redis_down)
+    shared = limit_store(app.redis, stand_in, settings.redis_timeout)
     followed = BanList(clock=_now)
     bans = BanManager(app.access, followed)
-    manager = RateLimiterManager(shared, local, settings.rules, settings.on_redis_down, bans)
+    manager = RateLimiterManager(shared, stand_in, settings.rules, bans)
     opened: list[BanStore] = []
 
     async def keep_bans() -> None:
@@ -66,6 +67,11 @@ async def build(app: AppManager, settings: RateLimitSettings) -> None:
     app.task("automatic-bans", lambda: bans.run(manager.quiet, manager.forgive))
     usage = _usage(app, settings, manager, followed, KeyLimits(app.channel("auth")).limit)
     app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager, bans, followed, usage))
+
+
+def limit_store(redis: RedisManager, stand_in: StandIn, timeout: timedelta) -> LimitStore:
+    """Return the store of counts for one server or a Cluster."""
+    return RedisClusterLimitStore(redis, stand_in, timeout) if redis.is_cluster else RedisLimitStore(redis, timeout)
 
 
 async def _open(app: AppManager, settings: RateLimitSettings) -> BanStore:
@@ -108,7 +114,7 @@ async def build_in_memory(app: "MemoryApp") -> None:
     followed = BanList(clock=app.clock)
     followed.use(MemoryBanStore(app.clock))
     bans = BanManager(app.access, followed)
-    manager = RateLimiterManager(store, store, settings.rules, bans=bans)
+    manager = RateLimiterManager(store, StandIn(store), settings.rules, bans)
     usage = _usage(app, settings, manager, followed)
     app.servicer(add_RateLimitServiceServicer_to_server, RateLimitServicer(manager, bans, followed, usage))
 

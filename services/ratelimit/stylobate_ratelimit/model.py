@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from stylobate.declarations.limits_check import MAX_LEVELS
 from stylobate.declarations.model import BanRule
@@ -153,3 +154,14 @@ class CheckGroup:
         levels, width = self.levels, len(self.levels)
         part = LevelSet(tuple(levels.limits[at] for at in kept), tuple(levels.tenants[at] for at in kept))
         return CheckGroup(part, [self.subjects[check * width + at] for check in range(len(self)) for at in kept], self.costs)
+
+
+class Charge(NamedTuple):
+    """What a subject was charged at a limit."""
+
+    tenant: str
+    limit: Limit
+    subject: str
+    units: int
+    full_ms: int
+    """Until the limit was full again, as the charge was answered."""

@@ -6,25 +6,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from stylobate.clients.limit_rows import ALLOWED, REFUSED
 from stylobate.declarations.limits_check import MAX_SUBJECT
 from stylobate.errors import RedisUnavailableError
 from stylobate.health import Health, Status
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 from stylobate.telemetry import counter, counts, gauge
-from stylobate.value_kinds import OnUnreachable
 
 from stylobate_ratelimit.ban import AutomaticBan, BanSubject
 from stylobate_ratelimit.errors import LimitInvalidError, LimitRuleUnknownError
 from stylobate_ratelimit.group_outcome import GroupOutcome
 from stylobate_ratelimit.model import CheckGroup, Limit
 from stylobate_ratelimit.refusals import Bans, Refusals
-from stylobate_ratelimit.store.port import LimitStore
+from stylobate_ratelimit.stand_in import StandIn
+from stylobate_ratelimit.store.port import LimitStore, Missing
 
 MAX_CHECKS = 256
 """Checks in a batch: more would hold the Redis server, which does one thing at a time, for milliseconds."""
-_CLOSED_RETRY_MS = 1000
 _LOOK_AGAIN_S = 0.5
 _log = get_logger("app")
 
@@ -35,37 +33,44 @@ class Outcomes:
 
     groups: Sequence[GroupOutcome]
     degraded: bool
-    """Whether the shared store could not be asked."""
+    """Whether the shared store could not be asked at all; where a part could not, the groups say which checks that was."""
+
+    @property
+    def degraded_count(self) -> int:
+        """How many checks have a count that could not be asked."""
+        return sum(outcome.count if self.degraded else len(outcome.degraded) for outcome in self.groups)
 
 
 class RateLimiterManager:
-    """Charges batches of checks in the shared store; while that is down, ``on_redis_down`` decides.
+    """Charges batches of checks in the shared store; while that is down, ``stand_in`` decides as each limit says.
 
     Whether the store answers is found out by the first check. The batch that finds it down pays for it (by the store's timeout);
-    from then on nothing waits for it until :meth:`watch` has seen it answer again.
+    from then on nothing waits for it until :meth:`watch` has seen it answer again. A store of several servers does the same for
+    each of them: checks that need one that is away are decided by the stand-in, as far as they do, and all others as ever.
     """
 
     def __init__(
         self,
         store: LimitStore,
-        local: LimitStore,
+        stand_in: StandIn,
         rules: Mapping[str, Limit],
-        on_redis_down: OnUnreachable = OnUnreachable.LOCAL,
         bans: Bans | None = None,
     ) -> None:
         self._store = store
-        self._local = local
+        self._stand_in = stand_in
         self._rules = rules
-        self._on_redis_down = on_redis_down
-        self._down = asyncio.Event()
-        self._cause = ""
+        self._is_down = False
+        self._missing: Missing | None = None
+        self._lost = asyncio.Event()
+        """Set while something is missing."""
         checks = counts("ratelimit_checks", "Rate-limit checks by outcome.", ("outcome",))
         self._allowed = checks.of("allowed")
         self._refused = checks.of("refused")
         self._bans = bans
         self._refusals = Refusals(bans)
         self._degraded_checks = counter("ratelimit_degraded_checks", "Checks decided without the shared store.")
-        self._degraded = gauge("ratelimit_degraded", "1 while the shared store does not answer.")
+        self._degraded = gauge("ratelimit_degraded", "1 while the shared store, or a part of it, does not answer.")
+        self._share = gauge("ratelimit_degraded_share", "Of all subjects the share whose counts cannot be asked, 0 to 1.")
 
     def rule(self, name: str) -> Limit:
         """Return the rule of that name. Raises LimitRuleUnknownError."""
@@ -93,8 +98,8 @@ class RateLimiterManager:
                 self._refusals.note(group, outcome)
         self._allowed.count += total - refused
         self._refused.count += refused
-        if outcomes.degraded:
-            self._degraded_checks.inc(total)
+        if self._missing is not None and (degraded := outcomes.degraded_count):
+            self._degraded_checks.inc(degraded)
         return outcomes
 
     async def _unbanned(self, groups: Sequence[CheckGroup]) -> Outcomes:
@@ -112,79 +117,83 @@ class RateLimiterManager:
     async def look(self, groups: Sequence[CheckGroup]) -> tuple[Sequence[GroupOutcome], bool]:
         """Return how checks that cost nothing stand, whoever is banned, and whether that is told by this process alone."""
         found = await self._decide(groups)
-        return found.groups, found.degraded
+        return found.groups, bool(found.degraded_count)
 
     async def reset(self, tenant: str, limit: Limit, subject: str) -> None:
         """Give a subject its whole limit back, in this process too. Raises RedisUnavailableError."""
-        await self._local.reset(tenant, limit, subject)
+        await self._stand_in.local.reset(tenant, limit, subject)
         await self._store.reset(tenant, limit, subject)
 
     async def quiet(self, ban: AutomaticBan, lasts: timedelta) -> None:
         """Count no refusals of who is banned, whichever store counts at the moment."""
         tenant, _, subject = ban.subject
-        store = self._local if self._down.is_set() else self._store
-        with suppress(RedisUnavailableError):  # it has counted none then
-            await store.quiet(tenant, ban.rule, subject, lasts)
+        await self._stand_in.local.quiet(tenant, ban.rule, subject, lasts)
+        if not self._is_down:
+            with suppress(RedisUnavailableError):  # it has counted none then
+                await self._store.quiet(tenant, ban.rule, subject, lasts)
 
     async def forgive(self, subject: BanSubject, rule: str) -> None:
         """Forget the refusals that led to a ban."""
-        store = self._local if self._down.is_set() else self._store
-        with suppress(RedisUnavailableError):  # they expire by themselves
-            await store.forgive(subject.tenant, rule, subject.subject)
+        await self._stand_in.local.forgive(subject.tenant, rule, subject.subject)
+        if not self._is_down:
+            with suppress(RedisUnavailableError):  # they expire by themselves
+                await self._store.forgive(subject.tenant, rule, subject.subject)
 
     async def watch(self) -> None:
-        """Wait until the store is found down, then until it answers again; forever. Run it as a background task."""
+        """Wait until something is found missing, then until it is there again; forever. Run it as a background task."""
         while goes_on():
-            await self._down.wait()
+            await self._lost.wait()
             try:
                 await self._store.ready()
             except RedisUnavailableError:
+                if not self._is_down:  # perhaps less is missing than before
+                    self._note(self._store.missing)
                 await asyncio.sleep(_LOOK_AGAIN_S)
             else:
-                self._down.clear()
-                self._degraded.set(0)
-                _log.info("limits_shared_again")
+                self._is_down = False
+                self._note(None)
 
     async def health(self) -> Health:
-        """Degraded while the shared store is down."""
-        if self._down.is_set():
-            return Health(Status.DEGRADED, f"Redis cannot be asked ({self._cause}); rate limits are {self._on_redis_down}")
-        return Health()
+        """Degraded while the shared store is down, or a part of it."""
+        missing, policy = self._missing, self._stand_in.policy
+        if missing is None:
+            return Health()
+        metrics = {"missing_share": missing.share}
+        if self._is_down:
+            return Health(Status.DEGRADED, f"Redis cannot be asked ({missing.details}); rate limits are {policy}", metrics)
+        whose = "every subject" if missing.share == 1 else "subjects that are counted there"
+        return Health(Status.DEGRADED, f"Redis: {missing.details}; rate limits of {whose} are {policy}", metrics)
 
     async def _decide(self, groups: Sequence[CheckGroup]) -> Outcomes:
-        if not self._down.is_set():
+        store = self._store
+        if not self._is_down:
             try:
-                return Outcomes(await self._store.charge(groups), degraded=False)
+                found = await store.charge(groups)
             except RedisUnavailableError as error:
-                if not self._down.is_set():
-                    self._down.set()
-                    self._degraded.set(1)
-                    self._cause = error.metadata.get("cause", error.detail)
-                    _log.warning("limits_degraded", policy=self._on_redis_down.value, error=self._cause)
-        return Outcomes([await self._without_store(group) for group in groups], degraded=True)
+                self._is_down = True
+                self._note(Missing(1.0, error.metadata.get("cause", error.detail)))
+            else:
+                if (missing := store.missing) is not None:
+                    self._note(missing)
+                return Outcomes(found, degraded=False)
+        return Outcomes([(await self._stand_in.charge(group))[0] for group in groups], degraded=True)
 
-    async def _without_store(self, group: CheckGroup) -> GroupOutcome:
-        """Decide by what each level does without the store: one that is closed refuses, those that are open pass."""
-        limits = group.levels.limits
-        holds = [limit.on_redis_down or self._on_redis_down for limit in limits]
-        closed = [at for at, (how, limit) in enumerate(zip(holds, limits, strict=True)) if how is _CLOSED and not limit.is_shadow]
-        counted = [at for at, how in enumerate(holds) if how is OnUnreachable.LOCAL]
-        if closed or not counted:
-            return _same(group, closed[0] if closed else None)
-        if len(counted) == len(limits):
-            (outcome,) = await self._local.charge([group])
-            return outcome
-        (outcome,) = await self._local.charge([group.of_levels(counted)])
-        return outcome.of_levels(counted)
-
-
-_CLOSED = OnUnreachable.CLOSED
-
-
-def _same(group: CheckGroup, refused: int | None) -> GroupOutcome:
-    """Answer every check alike: by the level that refuses, or that all pass."""
-    row = [ALLOWED, 0, 0, 0, 0, 0] if refused is None else [REFUSED, refused, 0, 0, _CLOSED_RETRY_MS, 0]
-    return GroupOutcome.of([row] * len(group))
+    def _note(self, missing: Missing | None) -> None:
+        """Say what is missing, once for each change."""
+        known, self._missing = self._missing, missing
+        if missing is None:
+            self._lost.clear()
+        else:
+            self._lost.set()
+        self._degraded.set(missing is not None)
+        self._share.set(missing.share if missing else 0)
+        if missing is None:
+            if known is not None:
+                _log.info("limits_shared_again")
+        elif known is None or known.share != missing.share:
+            _log.warning(
+                "limits_degraded", policy=self._stand_in.policy.value, share=round(missing.share, 3), error=missing.details
+            )
 
 
 def _banned(bans: Bans, group: CheckGroup) -> dict[int, tuple[int, int]]:

@@ -10,10 +10,10 @@ import pytest_asyncio
 from stylobate.redis import RedisManager
 from stylobate.testing import FakeClock
 from stylobate.testing.valkey_cluster import ValkeyCluster
+from stylobate_ratelimit.main import limit_store
+from stylobate_ratelimit.stand_in import StandIn
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.port import LimitStore
-from stylobate_ratelimit.store.redis import RedisLimitStore
-from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ async def under_test(request: pytest.FixtureRequest) -> AsyncIterator[StoreUnder
     if request.param == "cluster":
         cluster: ValkeyCluster = request.getfixturevalue("valkey_cluster")
         await cluster.flush()
-        url, kind = cluster.url, RedisClusterLimitStore
+        url = cluster.url
     else:
-        url, kind = request.getfixturevalue("redis_url"), RedisLimitStore
+        url = request.getfixturevalue("redis_url")
     async with RedisManager.open(url) as redis:
         if not redis.is_cluster:
             await redis.call("FLUSHDB")
-        store = kind(redis, timedelta(seconds=30))
+        store = limit_store(redis, StandIn(MemoryLimitStore()), timedelta(seconds=30))
         yield StoreUnderTest(
             store, lambda by: asyncio.sleep(by.total_seconds()), asyncio.get_running_loop().time, not redis.is_cluster
         )

@@ -29,6 +29,7 @@ from stylobate_ratelimit.ban_manager import BanManager
 from stylobate_ratelimit.errors import BanNotFoundError
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
+from stylobate_ratelimit.stand_in import StandIn
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.memory_bans import MemoryBanStore
 
@@ -51,7 +52,7 @@ class Platform:
         self.followed = followed.BanList(clock=self.clock)
         self.manager = BanManager(RolePermissions(Declarations()), self.followed)
         counts = MemoryLimitStore(self.clock.seconds)
-        self.limiter = RateLimiterManager(counts, counts, {}, bans=self.manager)
+        self.limiter = RateLimiterManager(counts, StandIn(counts), {}, self.manager)
         servicers = Servicers()
         servicer: Any = RateLimitServicer(self.limiter, self.manager, self.followed, None)  # type: ignore[arg-type]
         servicers.register(

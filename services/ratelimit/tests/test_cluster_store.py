@@ -8,9 +8,10 @@ from random import Random
 import pytest
 from stylobate.redis import RedisManager
 from stylobate.testing.until import until
-from stylobate_ratelimit.model import Limit
+from stylobate_ratelimit.model import Charge, Limit
+from stylobate_ratelimit.stand_in import StandIn
 from stylobate_ratelimit.store.memory import MemoryLimitStore
-from stylobate_ratelimit.store.redis import Charge, RedisLimitStore
+from stylobate_ratelimit.store.redis import RedisLimitStore
 from stylobate_ratelimit.store.redis_cluster import RedisClusterLimitStore
 from stylobate_ratelimit.store.tagged_keys import SLOTS, lane_of
 
@@ -18,6 +19,10 @@ from .limits import charge, checks, gcra, window
 
 PATIENCE = timedelta(seconds=30)
 HOUR = timedelta(hours=1)
+
+
+def _store(redis: RedisManager) -> RedisClusterLimitStore:
+    return RedisClusterLimitStore(redis, StandIn(MemoryLimitStore()), PATIENCE)
 
 
 def _elsewhere(subject: str, count: int) -> list[str]:
@@ -35,7 +40,7 @@ async def test_checks_that_come_one_by_one_are_decided_as_by_one_server(redis_cl
         gcra(5, HOUR, name="t"),
     ]
     names = [f"who{n}" for n in range(6)]
-    store, memory = RedisClusterLimitStore(redis_cluster, PATIENCE), MemoryLimitStore(lambda: 1_000.0)
+    store, memory = _store(redis_cluster), MemoryLimitStore(lambda: 1_000.0)
     told = []
     for _ in range(300):
         levels = tuple(random.sample(limits, random.randint(2, 4)))
@@ -52,7 +57,7 @@ async def test_checks_that_come_one_by_one_are_decided_as_by_one_server(redis_cl
 @pytest.mark.parametrize("limit", [window(40, HOUR, "ip"), gcra(40, HOUR, name="ip")], ids=["window", "gcra"])
 async def test_all_at_once_never_let_more_through_and_nothing_stays_counted(redis_cluster: RedisManager, limit: Limit):
     """Of 40 for an address and one for each of its users no count is passed; what was refused leaves room for others."""
-    store, address = RedisClusterLimitStore(redis_cluster, PATIENCE), "192.0.2.1"
+    store, address = _store(redis_cluster), "192.0.2.1"
     levels = (limit, gcra(1, HOUR, name="user"))
     users = _elsewhere(address, 60)
 
@@ -70,9 +75,10 @@ async def test_all_at_once_never_let_more_through_and_nothing_stays_counted(redi
     assert sum([await one(user) for user in users[20:]]) == 20
 
 
-async def test_what_time_took_back_is_not_given_back(redis_cluster: RedisManager):
+@pytest.mark.parametrize("is_here", [False, True], ids=["master", "process"])
+async def test_what_time_took_back_is_not_given_back(redis_cluster: RedisManager, *, is_here: bool):
     """A charge that costs nothing any more gives nothing to those who came after it."""
-    lane = RedisLimitStore(redis_cluster, PATIENCE, tag="limits0.20")
+    lane = MemoryLimitStore() if is_here else RedisLimitStore(redis_cluster, PATIENCE, tag="limits0.20")
     limit = gcra(4, HOUR, name="g")
     (outcome,), at = await lane.charge_at([checks(limit, "anna", "anna")])
     charged = Charge("default", limit, "anna", 1, outcome.reset_ms[0])
@@ -89,7 +95,7 @@ async def test_what_time_took_back_is_not_given_back(redis_cluster: RedisManager
 
 async def test_the_counts_of_a_subject_share_a_slot_and_subjects_are_spread(redis_cluster, valkey_cluster):
     """All its limits and refusals are behind one tag; every master counts."""
-    store = RedisClusterLimitStore(redis_cluster, PATIENCE)
+    store = _store(redis_cluster)
     levels = (window(3, HOUR, "w"), gcra(3, HOUR, name="g"))
     await charge(store, checks(levels, *[name for n in range(60) for name in (f"who{n}", f"who{n}")]))
     found = [key.decode() for keys in await valkey_cluster.all("KEYS", "*") for key in keys]
@@ -102,7 +108,7 @@ async def test_the_counts_of_a_subject_share_a_slot_and_subjects_are_spread(redi
 
 async def test_a_batch_is_one_script_for_each_master(redis_cluster, valkey_cluster):
     """Checks behind all eight tags are three scripts; one whose subjects are at one master needs nothing given back."""
-    store = RedisClusterLimitStore(redis_cluster, PATIENCE)
+    store = _store(redis_cluster)
     tight, wide = gcra(1, HOUR, name="tight"), gcra(100, HOUR, name="wide")
     await charge(store, checks((wide, tight), "first", "first"))
 

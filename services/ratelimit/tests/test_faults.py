@@ -11,8 +11,8 @@ from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
 from stylobate.testing.until import until
-from stylobate.value_kinds import OnUnreachable
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
+from stylobate_ratelimit.stand_in import StandIn
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 from stylobate_ratelimit.store.redis import RedisLimitStore
 
@@ -35,7 +35,7 @@ async def test_a_killed_valkey_degrades_and_its_return_heals(own_valkey):
     """Checks go on locally within the limit, are said to be degraded, and are shared again without anybody's help."""
     limit = window(5, timedelta(hours=1))
     async with RedisManager.open(own_valkey.url) as redis:
-        manager = RateLimiterManager(RedisLimitStore(redis), MemoryLimitStore(), {}, OnUnreachable.LOCAL)
+        manager = RateLimiterManager(RedisLimitStore(redis), StandIn(MemoryLimitStore()), {})
         watching = asyncio.create_task(manager.watch())
         outcomes = await manager.check([checks(limit, "anna", "anna")])
         assert (outcomes.degraded, list(outcomes.groups[0].remaining)) == (False, [4, 3])

@@ -1,7 +1,7 @@
 """The service through its gRPC face, as callers reach it: LimitsClient over a local channel with the whole pipeline."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +37,7 @@ from stylobate.value_kinds import OnUnreachable
 from stylobate_ratelimit.model import Limit
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.servicer import RateLimitServicer
+from stylobate_ratelimit.stand_in import StandIn
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 
 from .limits import gcra
@@ -72,6 +73,8 @@ class RecordingServicer(RateLimitServicer):
         self.may_answer.set()
         self.is_older = False
         """Whether this is the release before."""
+        self.degraded_checks: Sequence[int] = ()
+        """Of the first group, the checks that it says to be so."""
 
     async def CheckLimits(self, request, context) -> CheckLimitsResponse:  # noqa: N802  as generated
         """Note the request and serve it, when this may answer at all."""
@@ -81,6 +84,7 @@ class RecordingServicer(RateLimitServicer):
             group.reads_rows = False
         self.calls.append(call())
         answer = await super().CheckLimits(request, context)
+        answer.outcomes[0].degraded_checks.extend(self.degraded_checks)
         self.told.append(sum(len(outcome.policies) for outcome in answer.outcomes))
         return answer
 
@@ -93,7 +97,7 @@ class Service:
         self.identity = {name: ServiceIdentity.load(name, folder / f"{name}.pem", folder) for name in ("gateway", "ratelimit")}
         rules = {"edge.ip": gcra(3, name="edge.ip")}
         store = MemoryLimitStore(FakeClock().seconds)
-        self.servicer = RecordingServicer(RateLimiterManager(store, store, rules, on_redis_down="local"), rules)
+        self.servicer = RecordingServicer(RateLimiterManager(store, StandIn(store), rules), rules)
         servicers = Servicers(standard_interceptors(NoUsers(), self.identity["ratelimit"], metrics=RpcMetrics()))
         servicers.register(add_RateLimitServiceServicer_to_server, self.servicer, RateLimitServicer.ACCESS)
         self.server = LocalServer(servicers)
@@ -143,6 +147,13 @@ async def test_an_outcome_has_its_headers(limits):
         (b"ratelimit", b'"shop.place_order";r=1;t=60'),
     ]
     assert outcome.retry_after is None
+
+
+async def test_only_those_are_degraded_of_which_a_count_could_not_be_asked(service, limits):
+    """Others of the same batch keep their headers."""
+    service.servicer.degraded_checks = [1]
+    outcomes = await asyncio.gather(*(limits.check((ORDERS,), (name,)) for name in ("anna", "ben", "cara")))
+    assert [(outcome.degraded, len(outcome.texts())) for outcome in outcomes] == [(False, 1), (True, 0), (False, 1)]
 
 
 async def test_a_refused_check_has_its_error(limits):

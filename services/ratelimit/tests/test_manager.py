@@ -12,6 +12,7 @@ from stylobate_ratelimit.errors import LimitInvalidError, LimitRuleUnknownError
 from stylobate_ratelimit.group_outcome import GroupOutcome
 from stylobate_ratelimit.model import Algorithm, CheckGroup, Limit
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
+from stylobate_ratelimit.stand_in import StandIn
 from stylobate_ratelimit.store.memory import MemoryLimitStore
 
 from .limits import MINUTE, checks, gcra, level_set, window
@@ -38,7 +39,7 @@ class SwitchableStore(MemoryLimitStore):
 def manager_of(shared: SwitchableStore, on_redis_down: OnUnreachable = OnUnreachable.LOCAL) -> RateLimiterManager:
     """Make a manager over the store."""
     rules = {"edge.ip": gcra(3, name="edge.ip")}
-    return RateLimiterManager(shared, MemoryLimitStore(FakeClock().seconds), rules, on_redis_down)
+    return RateLimiterManager(shared, StandIn(MemoryLimitStore(FakeClock().seconds), on_redis_down), rules)
 
 
 @pytest.fixture

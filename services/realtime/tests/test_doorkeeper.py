@@ -8,7 +8,7 @@ import pytest
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.clients.limits import LimitsClient, edge_limits
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers
-from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings
+from stylobate_ratelimit.main import MemoryLimitStore, RateLimiterManager, RateLimitServicer, RateLimitSettings, StandIn
 from websockets.asyncio.client import connect as open_socket
 from websockets.exceptions import ConnectionClosed
 
@@ -26,7 +26,7 @@ async def three_an_hour() -> AsyncIterator[LimitsClient]:
     """Give a client of a real limiter that grants an address three requests."""
     rules = RateLimitSettings(edge_ip="3/hour").rules
     servicers = Servicers()
-    servicer = RateLimitServicer(RateLimiterManager(MemoryLimitStore(), MemoryLimitStore(), rules), None, None, None)
+    servicer = RateLimitServicer(RateLimiterManager(MemoryLimitStore(), StandIn(MemoryLimitStore()), rules), None, None, None)
     servicers.register(
         add_RateLimitServiceServicer_to_server, servicer, dict.fromkeys(RateLimitServicer.ACCESS, RpcAccess.PUBLIC)
     )

@@ -253,7 +253,10 @@ def _outcomes(outcome: GroupOutcome, limits: tuple[AppliedLimit, ...], count: in
     numbers = decode_rows(outcome.rows) if outcome.rows else _rows(outcome)
     size = len(numbers) // count
     starts = range(0, len(numbers), size)
-    return [LimitOutcome(numbers[start : start + size], limits, degraded) for start in starts]
+    found = [LimitOutcome(numbers[start : start + size], limits, degraded) for start in starts]
+    for check in outcome.degraded_checks:
+        found[check].degraded = True
+    return found
 
 
 def _rows(outcome: GroupOutcome) -> list[int]:

@@ -6,11 +6,13 @@
 -- ARGV[1]  msgpack: {how many keys are GCRA keys, groups, tags or nothing}; a tag is {a key behind it that nobody writes, the
 --          numbers of its GCRA keys}, as a command takes keys of one slot; a group is {levels, costs or false, keys, refusals or false};
 --          a level is {is_gcra, limit, period, interval, tolerance, cost, is_shadow, ban after or 0, ban within}, times in whole
---          microseconds; keys are for each level n indexes into KEYS; refusals too, none at a level that bans nobody.
+--          microseconds; keys are for each level n indexes into KEYS, 0 where the check is not counted at that level here; refusals
+--          too, none at a level that bans nobody.
 -- returns  for each group three values: msgpack with the rows of its checks, how many of them are refused, and 1 where one has
 --          flags, else 0. A row is 6 integers: 1 allowed or 0 refused, level (from 0), remaining, reset in ms, retry after in
---          ms, flags; of several levels then two for each of them: remaining, reset in ms. Flags of level j (from 0): 4^j, a
---          shadow would have refused; 2*4^j, its subject is to be banned. After all groups the time, in microseconds.
+--          ms, flags; of several levels then two for each of them: remaining, reset in ms, both 0 where it is not counted here.
+--          Flags of level j (from 0): 4^j, a shadow would have refused; 2*4^j, its subject is to be banned. After all groups the
+--          time, in microseconds.
 --
 -- A GCRA key holds the theoretical arrival time; a window is a list of the times of its charges, oldest first; refusals are such
 -- a list, or a text while their subject is banned: what is refused then counts no more.
@@ -134,8 +136,10 @@ for g = 1, #groups do
 
     for j = 1, width do
       local level, i = levels[j], indexes[j][check]
-      local cost, retry = units * level[6], 0
-      if level[1] then
+      local retry = 0
+      if i == 0 then
+        -- counted elsewhere
+      elseif level[1] then
         local interval, tolerance = level[4], level[5]
         -- Further ahead than this limit lets anyone be: another limit's charge, or a clock that was put back. Written back
         -- though nothing is charged, or whoever is refused would wait until the clock has caught up.
@@ -143,13 +147,13 @@ for g = 1, #groups do
           ahead[i] = tolerance
           changed[i] = true
         end
-        retry = ahead[i] + cost * interval - tolerance
+        retry = ahead[i] + units * level[6] * interval - tolerance
       else
         local limit, period = level[2], level[3]
         if not count[i] then
           load_window(i, period)
         end
-        local over = count[i] + cost - limit
+        local over = count[i] + units * level[6] - limit
         if over > 0 then
           retry = leaves(i, over) + period - now
         end
@@ -171,7 +175,9 @@ for g = 1, #groups do
           flags = flags + 2 * 4 ^ (j - 1)
         end
       end
-      if level[1] then
+      if i == 0 then
+        left[j], full[j] = 0, 0
+      elseif level[1] then
         if is_charged then
           ahead[i] = ahead[i] + cost * level[4]
           changed[i] = true
@@ -185,7 +191,7 @@ for g = 1, #groups do
         end
         left[j], full[j] = max(0, level[2] - count[i]), newest[i] + level[3] - now
       end
-      if left[j] < least and not level[7] then
+      if i > 0 and left[j] < least and not level[7] then
         tight, least = j, left[j]
       end
     end

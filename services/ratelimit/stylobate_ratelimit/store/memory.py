@@ -10,7 +10,7 @@ from time import monotonic
 from stylobate.clients.limit_rows import ALLOWED, REFUSED
 
 from stylobate_ratelimit.group_outcome import GroupOutcome
-from stylobate_ratelimit.model import Algorithm, CheckGroup, Limit
+from stylobate_ratelimit.model import Algorithm, Charge, CheckGroup, Limit
 
 _US = 1_000_000
 _LONGEST_MS = 2**32 - 1
@@ -55,10 +55,28 @@ class MemoryLimitStore:
         """Until when no refusals are counted of a subject, by their key."""
         self._sweep_at = 1024
 
+    missing = None
+
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
+        return (await self.charge_at(groups))[0]
+
+    async def charge_at(self, groups: Sequence[CheckGroup]) -> tuple[list[GroupOutcome], int]:
         now = round(self._clock() * _US)
         self._forget(now)
-        return [self._group(group, now) for group in groups]
+        return [self._group(group, now) for group in groups], now
+
+    async def give_back(self, charges: Sequence[Charge], charged_at: int) -> None:
+        gone = max(0, round(self._clock() * _US) - charged_at)
+        for tenant, limit, subject, units, full_ms in charges:
+            kind = "g" if limit.algorithm is Algorithm.GCRA else f"w{limit.period_us}"
+            key = f"{kind}:{tenant}:{limit.name}:{subject}"
+            if key in self._times:  # as give_back.lua reckons
+                taken = units * limit.interval_us
+                self._times[key] -= max(0, taken - gone, min(taken, max(0, full_ms - 1) * 1000 - gone))
+                self._expiry[key] = self._times[key]
+            log = self._logs.get(key, [])
+            for _ in range(min(units, log.count(charged_at))):
+                log.remove(charged_at)
 
     async def quiet(self, tenant: str, name: str, subject: str, lasts: timedelta) -> None:
         key = f"r:{tenant}:{name}:{subject}"

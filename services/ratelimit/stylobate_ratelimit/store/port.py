@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -11,7 +12,17 @@ from stylobate.outbox import Event
 
 from stylobate_ratelimit.ban import AutomaticBan, Ban, BanPage, BanSubject, OperatorBan
 from stylobate_ratelimit.group_outcome import GroupOutcome
-from stylobate_ratelimit.model import CheckGroup, Limit
+from stylobate_ratelimit.model import Charge, CheckGroup, Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What of the counts cannot be asked."""
+
+    share: float
+    """Of all subjects, 0 to 1."""
+    details: str
+    """What does not answer, and why; for people."""
 
 
 class LimitStore(Protocol):
@@ -24,7 +35,8 @@ class LimitStore(Protocol):
     that is left alone for as long as its limit needs to be full again, and a second at least, is forgotten, whatever happened
     before. Missing: a subject that is not known has its whole limit. Counts of two tenants, of two limits (name, algorithm, a
     window's period) and of two subjects are apart. A shadow is charged where it has room, and is left out where it has none.
-    Refusals of a subject at a limit that bans are counted in the same step.
+    Refusals of a subject at a limit that bans are counted in the same step. Parts: where only a part of the store does not
+    answer, levels whose subject is counted there are decided as their limits say of that, and the checks are marked ``degraded``.
     """
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
@@ -47,7 +59,21 @@ class LimitStore(Protocol):
         """Forget the refusals of a subject at a limit, and count them again. Raises RedisUnavailableError."""
 
     async def ready(self) -> None:
-        """Return when the store answers. Raises RedisUnavailableError."""
+        """Return when all of the store answers. Raises RedisUnavailableError."""
+
+    @property
+    def missing(self) -> "Missing | None":
+        """The part that does not answer, which is not asked until :meth:`ready` has seen it answer; None: all of it does."""
+
+
+class LocalStore(LimitStore, Protocol):
+    """Counts of this process, which always answer."""
+
+    async def charge_at(self, groups: Sequence[CheckGroup]) -> tuple[list[GroupOutcome], int]:
+        """Charge, and return beside the outcomes the moment by the store's clock, in microseconds."""
+
+    async def give_back(self, charges: Sequence[Charge], charged_at: int) -> None:
+        """Take charges of that moment back, as far as time has not done so."""
 
 
 class BanTransaction(Protocol):

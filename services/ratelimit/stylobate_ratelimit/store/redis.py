@@ -1,6 +1,6 @@
 """Counts in Redis or Valkey, shared by every process: one script call for a whole batch."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from stylobate.bounded_dict import BoundedDict
 from stylobate.redis import RedisManager, Script
 
 from stylobate_ratelimit.group_outcome import GroupOutcome
-from stylobate_ratelimit.model import Algorithm, CheckGroup, LevelSet, Limit
+from stylobate_ratelimit.model import Algorithm, Charge, CheckGroup, LevelSet, Limit
 
 _TAG = "limits"
 _MOST_KEPT = 4096
@@ -22,33 +22,31 @@ class RedisLimitStore:
     def __init__(self, redis: RedisManager, timeout: timedelta = timedelta(milliseconds=500), *, tag: str = _TAG) -> None:
         """Keep the parts.
 
-        :param tag: what the keys' slot in a Cluster is told from; empty: :class:`Keys` says it.
+        :param tag: what the keys' slot in a Cluster is told from; empty: the key itself says it, see tagged_keys.py.
         """
         self._redis = redis
         self._tag = f"{{{tag}}}" if tag else ""
         self._timeout_s = timeout.total_seconds()
         self.script = Script.of("stylobate_ratelimit.store", "check_limits.lua")
         self._encode = msgspec.msgpack.Encoder().encode
-        self._kept: BoundedDict[LevelSet, _Packed] = BoundedDict(_MOST_KEPT)
+        self._kept: BoundedDict[LevelSet, Packed] = BoundedDict(_MOST_KEPT)
         self._give_back = Script.of("stylobate_ratelimit.store", "give_back.lua")
+
+    missing = None
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
         return (await self.charge_at(groups))[0]
 
     async def charge_at(self, groups: Sequence[CheckGroup]) -> tuple[list[GroupOutcome], int]:
         """Charge, and return beside the outcomes the moment by the server's clock, in microseconds."""
-        keys, arguments = self.request(groups)
+        keys, arguments = self._request(groups)
         answer = await self._redis.run(self.script, keys, arguments, within_s=self._timeout_s)
-        return outcomes_of(groups, answer)
+        return outcomes_of([*map(len, groups)], answer)
 
-    def request(self, groups: Sequence[CheckGroup]) -> tuple[Sequence[str], Sequence[bytes]]:
+    def _request(self, groups: Sequence[CheckGroup]) -> tuple[Sequence[str], Sequence[bytes]]:
         """Return keys and arguments of the script that charges them."""
-        keys = Keys()
-        return keys.names, (self._encode(self.told(groups, keys)),)
-
-    def told(self, groups: Sequence[CheckGroup], keys: "Keys") -> tuple[int, Sequence[object]]:
-        """Return what the script is told of groups, but for the keys that are put there."""
-        kept = [self._packed(group.levels) for group in groups]
+        keys = _Keys()
+        kept = [self.packed(group.levels) for group in groups]
         columns = [[keys.column(*place, group.subjects) for place in one.gcra] for one, group in zip(kept, groups, strict=True)]
         gcra_keys = len(keys.names)
         request = []
@@ -57,9 +55,9 @@ class RedisLimitStore:
                 column.insert(place[1], keys.column(*place, group.subjects))
             refusals = [keys.column(*place, group.subjects) if place[0] else () for place in one.refusals]
             request.append((one.levels, group.costs or False, column, refusals or False))
-        return gcra_keys, request
+        return keys.names, (self._encode((gcra_keys, request)),)
 
-    async def give_back(self, charges: Sequence["Charge"], charged_at: int) -> None:
+    async def give_back(self, charges: Sequence[Charge], charged_at: int) -> None:
         """Take charges of that moment back, as far as time has not done so. Raises RedisUnavailableError."""
         index: dict[str, int] = {}
         told = []
@@ -83,7 +81,8 @@ class RedisLimitStore:
     async def ready(self) -> None:
         await self._redis.run(self.script, (self._tag,), (self._encode((0, ())),), within_s=self._timeout_s)
 
-    def _packed(self, levels: LevelSet) -> "_Packed":
+    def packed(self, levels: LevelSet) -> "Packed":
+        """Return what the script is told of levels."""
         packed = self._kept.get(levels)
         if packed is None:
             width, limits = len(levels), levels.limits
@@ -93,7 +92,7 @@ class RedisLimitStore:
                 (_refusal_prefix(self._tag, tenant, limit.name) if limit.ban else "", at, width)
                 for at, (tenant, limit) in enumerate(pairs)
             ]
-            packed = _Packed(
+            packed = Packed(
                 [_level(limit) for limit in limits],
                 [place for place, limit in zip(places, limits, strict=True) if limit.algorithm is Algorithm.GCRA],
                 [place for place, limit in zip(places, limits, strict=True) if limit.algorithm is Algorithm.WINDOW],
@@ -103,39 +102,28 @@ class RedisLimitStore:
         return packed
 
 
-def outcomes_of(groups: Sequence[CheckGroup], answer: Sequence[Any]) -> tuple[list[GroupOutcome], int]:
-    """Return what the script's answer says, and at which moment, by the server's clock, in microseconds."""
-    told = zip(groups, answer[:-1:3], answer[1:-1:3], answer[2:-1:3], strict=True)
-    return [GroupOutcome(len(group), rows, refused, bool(flagged)) for group, rows, refused, flagged in told], answer[-1]
+def outcomes_of(counts: Sequence[int], answer: Sequence[Any]) -> tuple[list[GroupOutcome], int]:
+    """Return what the script says of groups of so many checks, and at which moment, by the server's clock, in microseconds."""
+    told = zip(counts, answer[:-1:3], answer[1:-1:3], answer[2:-1:3], strict=True)
+    return [GroupOutcome(count, rows, refused, bool(flagged)) for count, rows, refused, flagged in told], answer[-1]
 
 
-class Charge(NamedTuple):
-    """What a subject was charged at a limit."""
-
-    tenant: str
-    limit: Limit
-    subject: str
-    units: int
-    full_ms: int
-    """Until the limit was full again, as the charge was answered."""
-
-
-_Place = tuple[str, int, int]
+Place = tuple[str, int, int]
 """What stands before the subjects of a level in their keys, the level, and how many there are."""
 
 
-class _Packed(NamedTuple):
+class Packed(NamedTuple):
     """What the script is told of levels."""
 
     levels: list[tuple[int, ...]]
     """As check_limits.lua reads them."""
-    gcra: list[_Place]
-    windows: list[_Place]
-    refusals: Sequence[_Place]
+    gcra: list[Place]
+    windows: list[Place]
+    refusals: Sequence[Place]
     """Of the keys of refusals; with nothing before them at a level that bans nobody, none where none does."""
 
 
-class Keys:
+class _Keys:
     """The keys of a batch, each once."""
 
     def __init__(self) -> None:
@@ -153,12 +141,8 @@ class Keys:
             new = dict.fromkeys([subject for subject in new if subject not in numbers])
         first = len(self.names) + 1
         numbers.update(zip(new, range(first, first + len(new)), strict=True))
-        self.add(prefix, new)
+        self.names += [prefix + subject for subject in new]
         return [numbers[subject] for subject in column]
-
-    def add(self, prefix: str, subjects: Iterable[str]) -> None:
-        """Add keys of subjects that are not there yet."""
-        self.names += [prefix + subject for subject in subjects]
 
 
 def _prefix(tag: str, tenant: str, limit: Limit) -> str:

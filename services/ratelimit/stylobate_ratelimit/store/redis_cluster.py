@@ -1,50 +1,28 @@
 """Counts in a Redis Cluster: behind several hash tags, so that every master counts."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from datetime import timedelta
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
-from stylobate.bounded_dict import BoundedDict
-from stylobate.clients.limit_rows import ALLOWED, FIXED, REFUSED, decode_rows
 from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
 from stylobate.redis import RedisManager, Script
+from stylobate.redis.link import Reply
 from stylobate.telemetry import counter
 
 from stylobate_ratelimit.group_outcome import GroupOutcome
-from stylobate_ratelimit.model import Algorithm, CheckGroup, LevelSet, Limit
-from stylobate_ratelimit.store.redis import Charge, RedisLimitStore, outcomes_of
-from stylobate_ratelimit.store.tagged_keys import SLOTS, TAGS, TaggedKeys, lane_of
+from stylobate_ratelimit.model import Charge, CheckGroup, Limit
+from stylobate_ratelimit.stand_in import StandIn
+from stylobate_ratelimit.store.merging import Answered, Back, Row, contested, merged
+from stylobate_ratelimit.store.port import Missing
+from stylobate_ratelimit.store.redis import RedisLimitStore, outcomes_of
+from stylobate_ratelimit.store.tagged_keys import HERE, NOWHERE, SLOTS, TAGS, Piece, Places, Request, lane_of, requests
 
 _SEVERAL_SLOTS = "#!lua flags=allow-cross-slot-keys\n"
-_MOST_KEPT = 4096
-_Row = list[int]
-"""See :mod:`stylobate.clients.limit_rows`."""
 _log = get_logger("app")
 _not_given_back = counter("ratelimit_charges_not_given_back", "Charges of refused checks whose master did not answer.")
-
-
-class _Piece(NamedTuple):
-    """What of a group is counted at one place: behind the tags of one master, or behind one tag."""
-
-    group: int
-    levels: tuple[int, ...]
-    checks: Sequence[int]
-
-
-class _Answered(NamedTuple):
-    """What was said of a piece."""
-
-    at: int
-    """The moment of the charge, by that server's clock, in microseconds."""
-    piece: _Piece
-    outcome: GroupOutcome
-
-
-_Plan = Sequence[tuple[int, tuple[int, ...]]]
 
 
 class RedisClusterLimitStore:
@@ -53,248 +31,196 @@ class RedisClusterLimitStore:
     Of each level nobody gets more than its limit, as everywhere. What a check is charged at one master is one step: one script
     for all tags that it has. At several it is charged at once, and given back where another one refuses the check. Until that is
     done, some milliseconds, another check may be refused that would have passed; nobody passes who would have been refused.
+
+    A master that does not answer is asked no more until :meth:`ready` has seen it answer; meanwhile ``stand_in`` decides in its
+    place. What that refuses is asked nowhere else.
     """
 
-    def __init__(self, redis: RedisManager, timeout: timedelta = timedelta(milliseconds=500)) -> None:
+    def __init__(self, redis: RedisManager, stand_in: StandIn, timeout: timedelta = timedelta(milliseconds=500)) -> None:
         self._lanes = [RedisLimitStore(redis, timeout, tag=tag) for tag in TAGS]
         self._redis = redis
+        self._stand_in = stand_in
         self._any = RedisLimitStore(redis, timeout, tag="")
         self._script = Script(_SEVERAL_SLOTS + self._any.script.text, "check_limits.lua")
         self._encode = msgspec.msgpack.Encoder().encode
         self._timeout_s = timeout.total_seconds()
-        self._plans: BoundedDict[tuple[int, ...], _Plan] = BoundedDict(_MOST_KEPT)
-        self._parts: BoundedDict[tuple[LevelSet, tuple[int, ...]], LevelSet] = BoundedDict(_MOST_KEPT)
+        self._away: dict[int, str] = {}
+        """By tag why it cannot be asked."""
+
+    @property
+    def missing(self) -> Missing | None:
+        if not self._away:
+            return None
+        masters = self._redis.masters_of(SLOTS)
+        away = {masters[lane]: cause for lane, cause in self._away.items()}
+        count = len({*masters})
+        causes = "; ".join(f"{':'.join(map(str, node))}: {cause}" if node else cause for node, cause in away.items())
+        return Missing(len(self._away) / len(TAGS), f"{count - len(away)} of {count} masters answer, not {causes}")
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
-        found, back = await self._charge(groups)
+        found, degraded, back = await self._charge(groups)
         if back:
-            await self._charge_again(groups, found, back)
-        return [*map(GroupOutcome.of, found)]
+            await self._charge_again(groups, found, degraded, back)
+        return [*map(GroupOutcome.of, found, degraded)]
 
     async def _charge_again(
-        self, groups: Sequence[CheckGroup], found: list[list[_Row]], back: dict[tuple[int, int], list[Charge]]
+        self, groups: Sequence[CheckGroup], found: list[list[Row]], degraded: Sequence[set[int]], back: Back
     ) -> None:
         """Decide again what was refused for the sake of charges that are gone now."""
         given = {(charge.tenant, charge.limit.name, charge.subject) for charges in back.values() for charge in charges}
-        contested = [_contested(group, rows, given) for group, rows in zip(groups, found, strict=True)]
-        some = [number for number, checks in enumerate(contested) if checks]
+        again = [sorted(contested(group, rows, given)) for group, rows in zip(groups, found, strict=True)]
+        some = [number for number, checks in enumerate(again) if checks]
         if some:
-            parts = [groups[number].without(set(range(len(groups[number]))) - contested[number]) for number in some]
-            for number, fresh in zip(some, (await self._charge(parts))[0], strict=True):
-                for check, row in zip(sorted(contested[number]), fresh, strict=True):
+            parts = [groups[number].without(set(range(len(groups[number]))) - set(again[number])) for number in some]
+            rows, ours, _ = await self._charge(parts)
+            for number, fresh, own in zip(some, rows, ours, strict=True):
+                degraded[number].update(again[number][at] for at in own)
+                for check, row in zip(again[number], fresh, strict=True):
                     found[number][check] = row
 
-    async def _charge(self, groups: Sequence[CheckGroup]) -> tuple[list[list[_Row]], dict[tuple[int, int], list[Charge]]]:
-        """Charge at all places at once; return the rows of each group, and what was given back, by tag and moment."""
-        pieces = [_Piece(number, (*range(len(group.levels)),), range(len(group))) for number, group in enumerate(groups)]
-        found: list[list[_Answered]] = [[] for _ in groups]
-        if left := await self._ask(groups, pieces, found):
-            await self._ask_by_tag(groups, left, found)
-        back: dict[tuple[int, int], list[Charge]] = {}
-        merged = [_merged(group, told, back) for group, told in zip(groups, found, strict=True)]
+    async def _charge(self, groups: Sequence[CheckGroup]) -> tuple[list[list[Row]], list[set[int]], Back]:
+        """Charge at all places at once; return the rows of each group, its degraded checks, and what was given back."""
+        masters = self._redis.masters_of(SLOTS)
+        of_tags = [HERE if lane in self._away else masters.index(master) for lane, master in enumerate(masters)]
+        places = [[of_tags[lane_of(subject)] for subject in group.subjects] for group in groups]
+        found: list[list[Answered]] = [[] for _ in groups]
+        if self._away:
+            await self._ask_here(groups, places, found)
+        lost, moved = await self._ask_masters(groups, places, found)
+        if moved:
+            lanes = [
+                [lane_of(subject) if place in moved else NOWHERE for subject, place in zip(group.subjects, there, strict=True)]
+                for group, there in zip(groups, places, strict=True)
+            ]
+            if gone := await self._ask_tags(groups, lanes, found):
+                self._away.update(gone)
+                await self._ask_here(groups, _here(lanes, gone), found)
+        if lost:
+            self._away.update({lane: lost[place] for lane, place in enumerate(of_tags) if place in lost})
+            await self._ask_here(groups, _here(places, lost), found)
+        back: Back = {}
+        rows = [merged(group, told, back) for group, told in zip(groups, found, strict=True)]
         if back:
-            await asyncio.gather(*(self._give_back(lane, charges, at) for (lane, at), charges in back.items()))
-        return merged, back
+            await asyncio.gather(*(self._give_back(place, charges, at) for (place, at), charges in back.items()))
+        return rows, [_degraded(told) for told in found], back
 
-    async def _ask(self, groups: Sequence[CheckGroup], pieces: Sequence[_Piece], found: list[list[_Answered]]) -> list[_Piece]:
-        """Charge pieces, and put what was said of them into ``found``, by group.
+    async def _ask_masters(
+        self, groups: Sequence[CheckGroup], places: Sequence[Places], found: Sequence[list[Answered]]
+    ) -> tuple[dict[int, str], set[int]]:
+        """Charge at the masters, and put what was said into ``found``, by group.
 
-        :returns: those on which nothing was charged, because a slot is being moved to another node.
+        :returns: the places that did not answer, and why; and those where nothing was charged, as a slot is on the move.
         """
-        split = [*self._split(groups, pieces, self._places()).values()]
-        if not split:
-            return []
-        parts = [[self._part(groups[piece.group], piece) for piece in some] for some in split]
-        answers = await self._redis.run_here(self._script, [*map(self._request, parts)], within_s=self._timeout_s)
-        left: list[_Piece] = []
-        for some, part, answer in zip(split, parts, answers, strict=True):
+        asked = requests(groups, places, [self._any.packed(group.levels) for group in groups])
+        lost: dict[int, str] = {}
+        moved: set[int] = set()
+        if not asked:
+            return lost, moved
+        calls = [self._to_master(request) for request in asked.values()]
+        answers = await self._redis.run_here(self._script, calls, within_s=self._timeout_s)
+        for (place, request), answer in zip(asked.items(), answers, strict=True):
             if answer is None:
-                left += some
+                moved.add(place)
             elif isinstance(answer, RedisUnavailableError):
+                lost[place] = _cause(answer)
+            else:
+                _note(request, answer, found)
+        return lost, moved
+
+    async def _ask_tags(
+        self, groups: Sequence[CheckGroup], places: Sequence[Places], found: Sequence[list[Answered]]
+    ) -> dict[int, str]:
+        """Do the same with a script for each tag, which goes where the nodes say; return those that did not answer, and why."""
+        asked = requests(groups, places, [self._any.packed(group.levels) for group in groups])
+        answers = await asyncio.gather(*map(self._to_tag, asked.values()), return_exceptions=True)
+        lost: dict[int, str] = {}
+        for (lane, request), answer in zip(asked.items(), answers, strict=True):
+            if isinstance(answer, RedisUnavailableError):
+                lost[lane] = _cause(answer)
+            elif isinstance(answer, BaseException):
                 raise answer
             else:
-                _note(some, part, answer, found)
-        return left
+                _note(request, answer, found)
+        return lost
 
-    async def _ask_by_tag(self, groups: Sequence[CheckGroup], pieces: Sequence[_Piece], found: list[list[_Answered]]) -> None:
-        """Do the same with a script for each tag, which goes where the nodes say."""
-        split = self._split(groups, pieces, range(len(TAGS)))
-        parts = {lane: [self._part(groups[piece.group], piece) for piece in some] for lane, some in split.items()}
-        requests = [self._lanes[lane].request(part) for lane, part in parts.items()]
-        answers = await self._redis.run_each(self._any.script, requests, within_s=self._timeout_s)
-        for (lane, part), answer in zip(parts.items(), answers, strict=True):
-            _note(split[lane], part, answer, found)
+    async def _ask_here(self, groups: Sequence[CheckGroup], places: Sequence[list[int]], found: Sequence[list[Answered]]) -> None:
+        """Have the stand-in decide what is counted ``HERE``; what it refuses is then counted nowhere else."""
+        for number, (group, there) in enumerate(zip(groups, places, strict=True)):
+            width = len(group.levels)
+            alike: dict[tuple[int, ...], list[int]] = {}
+            for check in range(len(group)):
+                own = tuple([level for level in range(width) if there[check * width + level] == HERE])
+                if own:
+                    alike.setdefault(own, []).append(check)
+            for own, checks in alike.items():
+                part = group.without(set(range(len(group))) - set(checks))
+                outcome, at = await self._stand_in.charge(part if len(own) == width else part.of_levels(own))
+                told = outcome if len(own) == width else outcome.of_levels(own, width)
+                found[number].append(Answered(at, Piece(number, HERE, tuple(there), checks), told))
+                for check, allowed in zip(checks, told.allowed, strict=True):
+                    if not allowed:
+                        there[check * width : (check + 1) * width] = [NOWHERE] * width
 
-    def _places(self) -> Sequence[int]:
-        """Return for each tag the first of those whose master is the same."""
-        masters = self._redis.masters_of(SLOTS)
-        return [masters.index(master) for master in masters]
+    def _to_master(self, request: Request) -> tuple[Sequence[str], Sequence[str | bytes]]:
+        master, told, keys = request.of_several_tags
+        return (master,), (self._encode(told), *keys)
 
-    def _request(self, part: Sequence[CheckGroup]) -> tuple[Sequence[str], Sequence[str | bytes]]:
-        keys = TaggedKeys()
-        gcra_keys, told = self._any.told(part, keys)
-        tags = keys.tags(gcra_keys)
-        return (tags[0][0],), (self._encode((gcra_keys, told, tags)), *keys.names)
-
-    async def quiet(self, tenant: str, name: str, subject: str, lasts: timedelta) -> None:
-        await self._lanes[lane_of(subject)].quiet(tenant, name, subject, lasts)
-
-    async def reset(self, tenant: str, limit: Limit, subject: str) -> None:
-        await self._lanes[lane_of(subject)].reset(tenant, limit, subject)
-
-    async def forgive(self, tenant: str, name: str, subject: str) -> None:
-        await self._lanes[lane_of(subject)].forgive(tenant, name, subject)
+    def _to_tag(self, request: Request) -> Awaitable[Reply]:
+        keys, told = request.of_one_tag
+        return self._redis.run(self._any.script, keys, (self._encode(told),), within_s=self._timeout_s)
 
     async def ready(self) -> None:
-        await asyncio.gather(*(lane.ready() for lane in self._lanes))
+        lanes = [*self._away]
+        told = await asyncio.gather(*(self._lanes[lane].ready() for lane in lanes), return_exceptions=True)
+        for lane, error in zip(lanes, told, strict=True):
+            if error is None:
+                self._away.pop(lane, None)
+        if failed := [error for error in told if error is not None]:
+            raise failed[0]
 
-    def _split(self, groups: Sequence[CheckGroup], pieces: Sequence[_Piece], places: Sequence[int]) -> dict[int, list[_Piece]]:
-        """Return what of the pieces stands at each place, in the order of the checks."""
-        found: dict[int, dict[tuple[int, tuple[int, ...]], list[int]]] = {}
-        for number, levels, checks in pieces:
-            group = groups[number]
-            width = len(group.levels)
-            there = [places[lane_of(subject)] for subject in group.subjects]
-            alike: dict[tuple[int, ...], list[int]] = {}
-            for check in checks:
-                first = check * width
-                alike.setdefault(tuple([there[first + level] for level in levels]), []).append(check)
-            for where, some in alike.items():
-                for place, own in self._plan(where):
-                    kept = tuple([levels[at] for at in own])
-                    found.setdefault(place, {}).setdefault((number, kept), []).extend(some)
-        return {place: [_Piece(*key, sorted(checks)) for key, checks in some.items()] for place, some in found.items()}
+    async def quiet(self, tenant: str, name: str, subject: str, lasts: timedelta) -> None:
+        await self._lane(subject).quiet(tenant, name, subject, lasts)
 
-    def _plan(self, places: tuple[int, ...]) -> "_Plan":
-        """Return which levels stand at which place, where each level's is this one."""
-        plan = self._plans.get(places)
-        if plan is None:
-            plan = [(one, tuple(at for at, place in enumerate(places) if place == one)) for one in dict.fromkeys(places)]
-            self._plans.put(places, plan)
-        return plan
+    async def reset(self, tenant: str, limit: Limit, subject: str) -> None:
+        await self._lane(subject).reset(tenant, limit, subject)
 
-    def _part(self, group: CheckGroup, piece: _Piece) -> CheckGroup:
-        whole, kept = group.levels, piece.levels
-        key = whole, kept
-        levels = self._parts.get(key)
-        if levels is None:
-            levels = LevelSet(tuple(whole.limits[at] for at in kept), tuple(whole.tenants[at] for at in kept))
-            self._parts.put(key, levels)
-        width, subjects, costs = len(whole), group.subjects, group.costs
-        return CheckGroup(
-            levels,
-            [subjects[check * width + level] for check in piece.checks for level in kept],
-            [costs[check] for check in piece.checks] if costs else (),
-        )
+    async def forgive(self, tenant: str, name: str, subject: str) -> None:
+        await self._lane(subject).forgive(tenant, name, subject)
 
-    async def _give_back(self, lane: int, charges: Sequence[Charge], at: int) -> None:
+    def _lane(self, subject: str) -> RedisLimitStore:
+        """Return where a subject is counted. Raises RedisUnavailableError at once where that does not answer."""
+        lane = lane_of(subject)
+        if lane in self._away:
+            raise RedisUnavailableError(metadata={"cause": self._away[lane]})
+        return self._lanes[lane]
+
+    async def _give_back(self, place: int, charges: Sequence[Charge], at: int) -> None:
+        if place == HERE:
+            await self._stand_in.give_back(charges, at)
+            return
         try:
-            await self._lanes[lane].give_back(charges, at)
+            await self._lanes[place].give_back(charges, at)
         except RedisUnavailableError as error:  # they go by themselves, as charges do
             _not_given_back.inc(len(charges))
             _log.debug("charges_not_given_back", charges=len(charges), error=str(error))
 
 
-def _note(pieces: Sequence[_Piece], part: Sequence[CheckGroup], answer: Sequence[Any], found: list[list[_Answered]]) -> None:
+def _here(places: Sequence[Places], lost: Collection[int]) -> list[list[int]]:
+    """Return where is counted what was not answered for: here, and the rest is not counted again."""
+    return [[HERE if place in lost else NOWHERE for place in there] for there in places]
+
+
+def _cause(error: RedisUnavailableError) -> str:
+    return error.metadata.get("cause", error.detail)
+
+
+def _note(request: Request, answer: Sequence[Any], found: Sequence[list[Answered]]) -> None:
     """Put what a script said of pieces to the groups that they are of."""
-    outcomes, at = outcomes_of(part, answer)
-    for piece, outcome in zip(pieces, outcomes, strict=True):
-        found[piece.group].append(_Answered(at, piece, outcome))
+    outcomes, at = outcomes_of([len(piece.checks) for piece in request.pieces], answer)
+    for piece, outcome in zip(request.pieces, outcomes, strict=True):
+        found[piece.group].append(Answered(at, piece, outcome))
 
 
-class _Told(NamedTuple):
-    """What was said of a check at one place."""
-
-    at: int
-    levels: tuple[int, ...]
-    """Of the check, those that stand there."""
-    row: _Row
-
-    @property
-    def is_allowed(self) -> bool:
-        """Whether none of these levels refuses."""
-        return self.row[0] == ALLOWED
-
-    @property
-    def flags(self) -> int:
-        """Of these levels."""
-        return self.row[5]
-
-    def standings(self) -> Iterator[tuple[int, int, int, bool]]:
-        """Give for each level its number in the check, what is left, the milliseconds until it is full, and if it was charged."""
-        row = self.row
-        for at, level in enumerate(self.levels):
-            start = FIXED + 2 * at if len(self.levels) > 1 else 2
-            yield level, row[start], row[start + 1], self.is_allowed and not self.flags >> 2 * at & 1
-
-
-def _merged(group: CheckGroup, answered: Sequence[_Answered], back: dict[tuple[int, int], list[Charge]]) -> list[_Row]:
-    """Make one row of what was said of each check; what is to be given back is put into ``back``, by tag and moment."""
-    if all(not one.outcome.refused and not one.outcome.is_flagged for one in answered):
-        return _all_allowed(group, answered)
-    told: list[list[_Told]] = [[] for _ in range(len(group))]
-    for at, piece, outcome in answered:
-        for row, check in zip(outcome.split(), piece.checks, strict=True):
-            told[check].append(_Told(at, piece.levels, row))
-    return [some[0].row if len(some) == 1 else _together(group, check, some, back) for check, some in enumerate(told)]
-
-
-def _all_allowed(group: CheckGroup, answered: Sequence[_Answered]) -> list[_Row]:
-    """Do it where no check is refused, as with most batches."""
-    width, count = len(group.levels), len(group)
-    left, full = [[0] * count for _ in range(width)], [[0] * count for _ in range(width)]
-    for one in answered:
-        levels, numbers = one.piece.levels, decode_rows(one.outcome.rows)
-        size = len(numbers) // one.outcome.count
-        for at, level in enumerate(levels):
-            start, lefts, fulls = FIXED + 2 * at if len(levels) > 1 else 2, left[level], full[level]
-            for check, some, until in zip(one.piece.checks, numbers[start::size], numbers[start + 1 :: size], strict=True):
-                lefts[check], fulls[check] = some, until
-    strict = [level for level, limit in enumerate(group.levels.limits) if not limit.is_shadow] or [0]
-    rows: list[_Row] = []
-    for some_left, some_full in zip(zip(*left, strict=True), zip(*full, strict=True), strict=True):
-        tight = min(strict, key=some_left.__getitem__)
-        row = [ALLOWED, tight, some_left[tight], some_full[tight], 0, 0]
-        if width > 1:
-            row += chain.from_iterable(zip(some_left, some_full, strict=True))
-        rows.append(row)
-    return rows
-
-
-def _contested(group: CheckGroup, rows: Sequence[_Row], given: set[tuple[str, str, str]]) -> set[int]:
-    """Return the checks that were refused at a count of which something was given back since, where no refusal is counted."""
-    levels, width = group.levels, len(group.levels)
-    return {
-        check
-        for check, row in enumerate(rows)
-        if row[0] != ALLOWED
-        and levels.limits[level := row[1]].ban is None
-        and (levels.tenants[level], levels.limits[level].name, group.subjects[check * width + level]) in given
-    }
-
-
-def _together(group: CheckGroup, check: int, told: Sequence[_Told], back: dict[tuple[int, int], list[Charge]]) -> _Row:
-    """Decide a check that stands behind several tags: allowed behind all, or charged behind none."""
-    levels, width = group.levels, len(group.levels)
-    refused = [one for one in told if not one.is_allowed]
-    standings, flags = [0] * 2 * width, 0
-    for one in told:
-        for level, left, full_ms, is_charged in one.standings():
-            limit = levels.limits[level]
-            units = (group.costs[check] if group.costs else 1) * limit.cost if refused and is_charged else 0
-            if units:
-                subject = group.subjects[check * width + level]
-                charge = Charge(levels.tenants[level], limit, subject, units, full_ms)
-                back.setdefault((lane_of(subject), one.at), []).append(charge)
-            taken_ms = units * limit.interval_us // 1000 if limit.algorithm is Algorithm.GCRA else 0
-            standings[2 * level : 2 * level + 2] = left + units, max(0, full_ms - taken_ms)
-        for at, level in enumerate(one.levels if one.flags else ()):
-            flag = one.flags >> 2 * at & 3
-            flags |= (flag & 2 if refused and one.is_allowed else flag) << 2 * level  # no shadow refuses what is refused anyway
-    if refused:
-        worst = max(refused, key=lambda one: one.row[4])
-        _, level, remaining, reset_ms, retry_after_ms = worst.row[:5]
-        return [REFUSED, worst.levels[level], remaining, reset_ms, retry_after_ms, flags, *standings]
-    strict = [level for level, limit in enumerate(levels.limits) if not limit.is_shadow] or [0]
-    tight = min(strict, key=lambda level: standings[2 * level])
-    return [ALLOWED, tight, standings[2 * tight], standings[2 * tight + 1], 0, flags, *standings]
+def _degraded(told: Sequence[Answered]) -> set[int]:
+    """Return the checks that were not wholly decided by the masters."""
+    return {check for _, piece, _ in told if piece.place == HERE for check in piece.checks}

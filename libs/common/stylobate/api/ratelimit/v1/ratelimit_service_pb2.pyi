@@ -297,6 +297,7 @@ class GroupOutcome(_message.Message):
     STANDINGS_FIELD_NUMBER: _builtins.int
     BANNED_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    DEGRADED_CHECKS_FIELD_NUMBER: _builtins.int
     policies_digest: _builtins.int
     """The digest of these policies; the same in every process."""
     rows: _builtins.bytes
@@ -342,6 +343,12 @@ class GroupOutcome(_message.Message):
         counts it, `retry_after_ms` what is left of the ban.
         """
 
+    @_builtins.property
+    def degraded_checks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The checks, by number from 0, of which a count could not be asked, as a part of the store does not answer (a master of a Redis
+        Cluster). What is left at their levels promises nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -355,10 +362,11 @@ class GroupOutcome(_message.Message):
         standings: _abc.Iterable[_builtins.int] | None = ...,
         banned: _abc.Iterable[_builtins.bool] | None = ...,
         rows: _builtins.bytes = ...,
+        degraded_checks: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "banned", b"banned", "level", b"level", "policies", b"policies", "policies_digest", b"policies_digest", "remaining", b"remaining", "reset_ms", b"reset_ms", "retry_after_ms", b"retry_after_ms", "rows", b"rows", "standings", b"standings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed", b"allowed", "banned", b"banned", "degraded_checks", b"degraded_checks", "level", b"level", "policies", b"policies", "policies_digest", b"policies_digest", "remaining", b"remaining", "reset_ms", b"reset_ms", "retry_after_ms", b"retry_after_ms", "rows", b"rows", "standings", b"standings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,7 +381,9 @@ class CheckLimitsResponse(_message.Message):
     OUTCOMES_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
     degraded: _builtins.bool
-    """True when the store could not be asked and each process counted by itself (or let all pass)."""
+    """True when the store could not be asked at all and each process counted by itself (or let all pass). Where only a part of it could
+    not, the groups say of which checks.
+    """
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupOutcome]:
         """In the order of the groups."""
