@@ -75,6 +75,8 @@ class Namespace:
     """What its events carry beside what all do."""
     aside: IndexedFields | None = None
     """What its log keeps for watches with filters."""
+    is_plain: bool = False
+    """Whether a change is what its rules and guards say: no before-hook, no field that is encrypted, or not everybody's."""
 
     @classmethod
     def of(
@@ -118,12 +120,8 @@ class Namespace:
             upgrade=declaration.upgrade,
             event_data=declaration.event_data,
             aside=IndexedFields.of(indexes_of(declaration)),
+            is_plain=not (declaration.before or declaration.encrypted or declaration.fields),
         )
-
-    @property
-    def tells_more(self) -> bool:
-        """Whether events carry anything beside what all do, or have anything aside."""
-        return bool(self.event_data) or self.aside is not None
 
     def beside(self, cause: Cause, principal: Principal | None = None) -> Beside | None:
         """Return what the event of a change carries beside what all do; None: nothing.

@@ -1,9 +1,10 @@
 """What a caller can ask for, and what it would make of an object: pure rules, no waiting."""
 
-from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
+import msgspec
+from msgspec.structs import replace as changed
 from stylobate.declarations.model import AccessRule
 from stylobate.declarations.rules import PUBLIC
 from stylobate.errors import InvalidInputError, Violation
@@ -48,10 +49,9 @@ class TimerOwnerError(Exception):
         self.owner = owner
 
 
-class Operation(ABC):
-    """One thing that can be asked of an object."""
+class Operation(msgspec.Struct, frozen=True):
+    """One thing that can be asked of an object; :meth:`draft` is what each has of its own."""
 
-    __slots__ = ()
     word: ClassVar[str]
     """The verb, as in "You may not <verb> orders/42"."""
     creates: ClassVar[bool] = False
@@ -92,7 +92,6 @@ class Operation(ABC):
         """
         return self
 
-    @abstractmethod
     def draft(self, namespace: Namespace, live: StateRecord | None, asking: Asking) -> ChangeDraft:
         """Return the change; ``live`` is None only for what :attr:`creates`.
 
@@ -100,10 +99,10 @@ class Operation(ABC):
 
         :raises StylobateError: the rules refuse it.
         """
+        raise NotImplementedError
 
 
-@dataclass(frozen=True, slots=True)
-class Put(Operation):
+class Put(Operation, frozen=True):
     """Create, or replace the data; the status stays."""
 
     word: ClassVar[str] = "write"
@@ -132,7 +131,7 @@ class Put(Operation):
     def within(self, namespace: Namespace, closed: Closed, present: bytes) -> Operation:
         """Keep the fields that the caller does not see, or may not set."""
         namespace.parse(self.data)
-        return replace(self, data=closed.kept(self.data, present), keeps_fields=True)
+        return changed(self, data=closed.kept(self.data, present), keeps_fields=True)
 
     def rule(self, namespace: Namespace, live: StateRecord | None) -> AccessRule:
         """``create`` for what is not there, else ``write``."""
@@ -151,8 +150,7 @@ class Put(Operation):
         return ChangeDraft(Change.UPDATED, self.data, status)
 
 
-@dataclass(frozen=True, slots=True)
-class Patch(Operation):
+class Patch(Operation, frozen=True):
     """Merge into the data (RFC 7396)."""
 
     word: ClassVar[str] = "write"
@@ -173,8 +171,7 @@ class Patch(Operation):
         return ChangeDraft(Change.UPDATED, merge_patch(present.data, self.patch), present.status)
 
 
-@dataclass(frozen=True, slots=True)
-class Transition(Operation):
+class Transition(Operation, frozen=True):
     """Fire an event of the machine, with a merge patch for the data or none."""
 
     word: ClassVar[str] = "fire this event of"
@@ -215,8 +212,7 @@ class Transition(Operation):
         return ChangeDraft(Change.TRANSITIONED, data, status, self.event, present.status)
 
 
-@dataclass(frozen=True, slots=True)
-class Fire(Transition):
+class Fire(Transition, frozen=True):
     """Fire the event of a timer, for the object that waits for it; whatever access the event has."""
 
     may_guess: ClassVar[bool] = False
@@ -243,8 +239,7 @@ class Fire(Transition):
         return Transition.draft(self, namespace, live, asking)
 
 
-@dataclass(frozen=True, slots=True)
-class Assign(Operation):
+class Assign(Operation, frozen=True):
     """Hand it over."""
 
     word: ClassVar[str] = "hand over"
@@ -267,8 +262,7 @@ class Assign(Operation):
         return ChangeDraft(Change.ASSIGNED, present.data, present.status, owner=self.owner)
 
 
-@dataclass(frozen=True, slots=True)
-class Delete(Operation):
+class Delete(Operation, frozen=True):
     """Leave a tombstone."""
 
     word: ClassVar[str] = "delete"
@@ -287,8 +281,7 @@ class Delete(Operation):
         return ChangeDraft(Change.DELETED, NULL, _present(live).status)
 
 
-@dataclass(frozen=True, slots=True)
-class Restore(Operation):
+class Restore(Operation, frozen=True):
     """Bring back the data of an older version; of a tombstone also the status and the owner that it had."""
 
     word: ClassVar[str] = "restore"
@@ -302,7 +295,7 @@ class Restore(Operation):
         """Bring back what the caller may set; where a deletion is undone, that has to be all there was."""
         namespace.parse(self.data)
         older = self.data if present == NULL else without(self.data, (*closed.locked, *closed.hidden))
-        return replace(self, data=closed.kept(older, present))
+        return changed(self, data=closed.kept(older, present))
 
     def rules(self, namespace: Namespace, live: StateRecord | None) -> tuple[AccessRule, ...]:
         """``write``; where a deletion is undone ``create`` as well."""

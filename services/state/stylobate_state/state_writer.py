@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
 
+from msgspec.structs import replace as changed
 from stylobate.batching import Batcher
 from stylobate.clients.state import StateNotFoundError, StateVersionConflictError
 from stylobate.declarations.evaluate import AccessEvaluator, refusal
@@ -18,7 +19,7 @@ from stylobate.identity.resources import state_object
 from stylobate.logs import get_logger
 
 from stylobate_state.change_event import event_of
-from stylobate_state.change_request import ChangeRequest, Decided, decided_at_once, owner_after, write_of
+from stylobate_state.change_request import ChangeRequest, Decided, owner_after, write_at_once, write_of
 from stylobate_state.document import NULL
 from stylobate_state.errors import (
     StateContendedError,
@@ -35,7 +36,7 @@ from stylobate_state.history_reader import HistoryReader
 from stylobate_state.hooks import BeforeHooks
 from stylobate_state.key_locks import Held, KeyLocks
 from stylobate_state.lanes import Lanes
-from stylobate_state.model import Change, NotUnique, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
+from stylobate_state.model import Change, NotUnique, Refused, StateKey, StateRecord, Taken, TooLong, Write, WriteOutcome, Written
 from stylobate_state.namespace import Namespace
 from stylobate_state.operation import Assign, ChangeDraft, Operation, Put, Restore
 from stylobate_state.recent import RecentStates
@@ -115,34 +116,47 @@ class StateWriter:
             yield cls(environment, reader, lanes)
 
     async def change(self, request: ChangeRequest) -> StateRecord:
-        """Do the operation and return the object as it stands then (a tombstone for a deletion)."""
-        if request.expected is not None:
-            changed = await self._guess(request)
-            if changed is None:
-                changed = await self._try(request, await self._reader.one(request.key))
-            if changed is None:
-                raise await self.conflict(request)
-            return changed
-        if not request.takes_turns:
-            return await self._until_written(request)
-        if not self._locks.take_free(request.key):
-            await self._locks.take(request.key)
-        try:
-            return await self._until_written(request)
-        finally:
-            self._locks.release(request.key)
+        """Do the operation and return the object as it stands then (a tombstone for a deletion).
 
-    async def _until_written(self, request: ChangeRequest) -> StateRecord:
-        """Do it, again while others are faster."""
-        changed = await self._guess(request)
-        if changed is not None:
-            return changed
-        for attempt in range(MAX_TRIES):
+        First on how the object may stand. Where that is not known, or not so, or refused because of it, it is read. One coroutine
+        for what most changes are.
+        """
+        key, recent = request.key, self._recent
+        if (takes_turns := request.takes_turns) and not self._locks.take_free(key):
+            await self._locks.take(key)
+        try:
+            guess = recent.guess(key) if request.may_guess else None
+            if guess is not None:
+                try:
+                    write = self._at_once(request, guess)
+                    if write is None:
+                        write = await self.consult(request, await self.decide(request, guess))
+                    (outcome,) = await self._writes.of(key.namespace).submit((write,))
+                except UnavailableError:
+                    raise
+                except StylobateError:
+                    pass  # perhaps it is refused for what is not so any more
+                else:
+                    if isinstance(outcome, Written):
+                        recent.was_right()
+                        return self._kept(write, outcome)
+                    if isinstance(outcome, Refused):
+                        recent.was_wrong(guess)
+            return await self._from_what_stands(request)
+        finally:
+            if takes_turns:
+                self._locks.release(key)
+
+    async def _from_what_stands(self, request: ChangeRequest) -> StateRecord:
+        """Read and do it, again while others are faster."""
+        for attempt in range(MAX_TRIES if request.expected is None else 1):
             if attempt:
                 await self.pause_before(attempt)
             changed = await self._try(request, await self._reader.one(request.key))
             if changed is not None:
                 return changed
+        if request.expected is not None:
+            raise await self.conflict(request)
         raise StateContendedError(request.key.namespace, request.key.key)
 
     def keep(self, states: Iterable[StateRecord]) -> None:
@@ -159,23 +173,6 @@ class StateWriter:
         """Return what holds the keys of what would spoil, or be spoiled by, its neighbours in this process; in one order."""
         return self._locks.hold(sorted(request.key for request in requests if request.takes_turns))
 
-    async def _guess(self, request: ChangeRequest) -> StateRecord | None:
-        """Do the same on how the object may stand. Returns None where that is not known, or not so, or refused because of it."""
-        guess = self._recent.guess(request.key) if request.may_guess else None
-        if guess is None:
-            return None
-        try:
-            changed = await self._try(request, guess)
-        except UnavailableError:
-            raise
-        except StylobateError:
-            return None  # perhaps it is refused for what is not so any more
-        if changed is None:
-            self._recent.was_wrong(guess)
-        else:
-            self._recent.was_right()
-        return changed
-
     async def _try(self, request: ChangeRequest, seen: StateRecord | None) -> StateRecord | None:
         """Decide on what was read, compare and set. Returns None when another was faster."""
         write = self._at_once(request, seen) if seen is not None else None
@@ -183,25 +180,23 @@ class StateWriter:
             write = await self.consult(request, await self.decide(request, seen))
         (outcome,) = await self._writes.of(request.key.namespace).submit((write,))
         if isinstance(outcome, Written):
-            changed = write.as_written(outcome)
-            self._recent.keep(changed)
-            return changed
+            return self._kept(write, outcome)
         if isinstance(outcome, (NotUnique, TooLong)):
             raise await self.beyond_index(request, outcome)
         if isinstance(outcome, Taken):
             raise KeyTakenError
         return None
 
+    def _kept(self, write: Write, outcome: Written) -> StateRecord:
+        state = write.as_written(outcome)
+        self._recent.keep(state)
+        return state
+
     def _at_once(self, request: ChangeRequest, seen: StateRecord) -> Write | None:
         """Return what is to be written, where that takes asking nobody; None: :meth:`decide` and :meth:`consult` say."""
         environment = self._environment
-        if request.namespace.before:
-            return None
-        decided = decided_at_once(request, seen, self._access, Asking(request.principal, environment.clock()))
-        if decided is None:
-            return None
-        is_exact = request.expected is not None or decided.builds_on_present
-        return write_of(request, decided, decided.draft, decided.draft.data, environment.new_id(), is_exact=is_exact)
+        asking = Asking(request.principal, environment.clock)
+        return write_at_once(request, seen, self._access, asking, environment.new_id)
 
     async def submit(self, group: Group) -> list[WriteOutcome]:
         """Write a transaction, with what else is written at the time; all of it by one store. Raises KeyTakenError."""
@@ -224,11 +219,11 @@ class StateWriter:
         if isinstance(operation, Restore) and subject is not None:
             older = await self._history.entry(request.principal, namespace, subject, operation.version)
             then = replace(subject, data=older.data, schema_version=older.schema_version)
-            operation = replace(operation, data=(await self._environment.upgrades.present(namespace, then)).data)
+            operation = changed(operation, data=(await self._environment.upgrades.present(namespace, then)).data)
         closed = await self._closed(request, subject) if namespace.fields.is_any else NOTHING_CLOSED
         is_closed = closed != NOTHING_CLOSED
         if is_closed and isinstance(operation, Put):
-            operation = replace(operation, keeps_fields=True)
+            operation = changed(operation, keeps_fields=True)
         data = opened = seen.data if seen is not None else NULL
         if namespace.encrypted and live is not None:
             live = await self._opened(namespace, live, operation, is_closed=is_closed)
@@ -238,7 +233,7 @@ class StateWriter:
             subject = live = await self._environment.upgrades.present(namespace, live)
         if is_closed:
             operation = operation.within(namespace, closed, live.data if live is not None else NULL)
-        draft = operation.draft(namespace, subject, Asking(request.principal, self._environment.clock()))
+        draft = operation.draft(namespace, subject, Asking(request.principal, self._environment.clock))
         if draft.change is not Change.DELETED and (live is None or draft.data is not live.data):
             try:
                 namespace.check(draft.data)
@@ -269,7 +264,8 @@ class StateWriter:
             sealed, before = self._environment.sealing.sealed, decided.opened
             data = await sealed(request.namespace, request.key, draft.data, owner=owner, opened=before, stored=decided.data)
         is_exact = request.expected is not None or decided.builds_on_present or hook_agreed or live is None
-        return write_of(request, decided, draft, data, self._environment.new_id(), is_exact=is_exact)
+        keeps_data = data is decided.data
+        return write_of(request, live, draft, data, self._environment.new_id(), is_exact=is_exact, keeps_data=keeps_data)
 
     async def _authorize(self, request: ChangeRequest, live: StateRecord | None) -> None:
         """Decide access before anything else is said: to the object, then to what would be written.
