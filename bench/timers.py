@@ -184,7 +184,7 @@ def _guard_us(rounds: int = 5000) -> float:
     """Return what one guard costs."""
     now = datetime.now(UTC)
     present = StateRecord(StateKey("default", "lamps", "1"), 1, "on", _DATA, USER.id, now, now)
-    guard, asking = Guard('data.total > 0 && now - object.created_at < duration("1h")'), Asking(USER, now)
+    guard, asking = Guard('data.total > 0 && now - object.created_at < duration("1h")'), Asking(USER, lambda: now)
     begun = perf_counter()
     for _ in range(rounds):
         require_guard(guard, present, "switch_off", {}, asking)

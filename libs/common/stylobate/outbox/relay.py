@@ -154,12 +154,13 @@ class Relay:
 
     async def _look_back(self, lease: Lease, numbered: Sequence[LoggedEvent], ends: dict[int, int]) -> None:
         """Begin an epoch when numbers come a second time: rows were taken back under our feet."""
-        again = {}
-        for logged in reversed(numbered):
-            if logged.number <= ends.get(logged.partition, 0):
-                again[logged.partition] = logged.number - 1
-        for logged in numbered:
-            ends[logged.partition] = logged.number
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for logged in numbered:  # rising in each partition
+            first.setdefault(logged.partition, logged.number)
+            last[logged.partition] = logged.number
+        again = {partition: number - 1 for partition, number in first.items() if number <= ends.get(partition, 0)}
+        ends |= last
         if again:
             epoch = new_id()
             if await self._numbering.begin(epoch, "numbers came a second time", token=lease.token, starts=again):

@@ -14,7 +14,6 @@ from stylobate.errors import DatabaseUnavailableError, ValueRefusedError
 from stylobate.health import Health
 from stylobate.idempotency import IdempotencyLedger
 from stylobate.stopping import check_cancelled
-from stylobate.strict_json import compact_numbers
 
 from stylobate_state.errors import StateDataInvalidError
 from stylobate_state.index import Index
@@ -36,7 +35,6 @@ from stylobate_state.model import (
     Withheld,
     Write,
     WriteOutcome,
-    Written,
     grouped,
     result_of,
 )
@@ -45,15 +43,14 @@ from stylobate_state.store.part import Part, gather
 from stylobate_state.store.postgres_history import PostgresHistory
 from stylobate_state.store.postgres_index_builder import PostgresIndexBuilder
 from stylobate_state.store.postgres_indexes import PostgresIndexes
+from stylobate_state.store.postgres_outcomes import made
 from stylobate_state.store.postgres_places import fenced
 from stylobate_state.store.postgres_replica import listed
 from stylobate_state.store.postgres_rows import state_of
 from stylobate_state.store.postgres_scan import scan
 from stylobate_state.store.postgres_sorting import sorted_part
-from stylobate_state.store.postgres_timers import from_timers
 
 T = TypeVar("T")
-_time = datetime.fromisoformat
 _claim = attrgetter("claim")
 _CLASHES = 8
 """How often a batch is tried because another took a value of a unique index, or a key of a transaction, at the same moment."""
@@ -174,10 +171,9 @@ class PostgresStateStore:
             sent, rows = await again(lambda: self._cas(database, writes))
         else:
             sent, rows = await self._cas(database, writes)
-        made = _whole if sent.is_whole else _made
         outcomes = [
-            made(write, row, row["kept"] if sent.has_data else None) if row[0] is not None else self._unmade(write, row)
-            for write, row in zip(writes, rows, strict=True)
+            written if written is not None else self._unmade(write, row)
+            for written, write, row in zip(made(sent, writes, rows), writes, rows, strict=True)
         ]
         later = [write for write, outcome in zip(writes, outcomes, strict=True) if outcome is None] if None in outcomes else []
         if not later:
@@ -283,26 +279,6 @@ class PostgresStateStore:
 
     async def health(self) -> Health:
         return await self._database.health()
-
-
-def _whole(write: Write, row: asyncpg.Record, data: str | None) -> Written:
-    """Return the outcome of a write that was made."""
-    times = _time(row["created_at"]), _time(row["updated_at"])
-    status, owner, first_version, timers = row["status"], row["owner"], row["first_version"], from_timers(row["timers"])
-    kept = write.data if data is None else compact_numbers(data.encode())
-    return Written(row["version"], status, owner, *times, first_version, kept, timers)
-
-
-def _made(write: Write, row: asyncpg.Record, data: str | None) -> Written:
-    """Return the same, where most of it is known from what the write was decided on."""
-    seen = write.seen
-    if seen is None:
-        raise AssertionError("a write that knows no object comes back whole")
-    version, updated_at, timers, *_ = row
-    status = seen.status if write.status is None else write.status
-    waits = from_timers(timers) if timers is not None else ()
-    kept = write.data if data is None else compact_numbers(data.encode())
-    return Written(version, status, write.owner, seen.created_at, _time(updated_at), seen.first_version, kept, waits)
 
 
 async def again(work: Callable[[], Awaitable[T]]) -> T:

@@ -5,7 +5,7 @@ is under way: writes hold a lock on ``state_index`` because they read it, and ta
 process that does not know the newest index does nothing, and is sent again with what that index needs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import asyncpg
 from stylobate.database import Connection, DatabaseManager
@@ -151,7 +151,11 @@ class PostgresIndexes:
 
     def entries(self, writes: Sequence[Write]) -> list[list[object]]:
         """Return what the writes enter, as arrays: number of the write, index, trait, and up to three fields. None: nothing."""
-        rows = [row for number, write in enumerate(writes) for row in self._entries(number, write)]
+        rows = [
+            _entry(number, write, id_, index)
+            for number, write in enumerate(writes)
+            for id_, index in self._by_namespace.get(write.key.namespace, ())
+        ]
         return columns(rows) if rows else []
 
     def index(self, id_: int) -> Index:
@@ -193,10 +197,10 @@ class PostgresIndexes:
         bounds = columns(_bounds(part, query) for part in query.ranges)
         return [self._ids.get(query.index), query.tenant, *bounds]
 
-    def _entries(self, number: int, write: Write) -> Iterator[tuple[object, ...]]:
-        for id_, index in self._by_namespace.get(write.key.namespace, ()):
-            trait, parts = index.parts(write.data, write.owner)
-            yield number, id_, trait.value, *parts, *(b"",) * (3 - len(parts))
+
+def _entry(number: int, write: Write, id_: int, index: Index) -> tuple[object, ...]:
+    trait, parts = index.parts(write.data, write.owner)
+    return number, id_, trait.value, *parts, *(b"",) * (3 - len(parts))
 
 
 def _row(index: Index) -> tuple[object, ...]:

@@ -60,6 +60,9 @@ select id::text, source, type, subject, time::text, tenant, data::text, actor, d
 from here left join numbered on true order by partition, number
 """
 
+_SEQ = 13
+"""Its place in such a row."""
+
 _ENDS = """
 select partition, number, origin, outbox_origin() as here from outbox_head
 where $1::bigint is null or token = $1 order by partition for update
@@ -150,7 +153,7 @@ class PostgresNumbering:
             self._watermark = _Watermark()
             return None
         numbered = rows if rows[0]["number"] is not None else []  # one row without an event, or all have one
-        last = max([row["seq"] for row in numbered], default=None)
+        last = max([row[_SEQ] for row in numbered], default=None)
         self._watermark.saw(rows[0]["oldest"], rows[0]["own"], last)
         return _logged(numbered)
 
