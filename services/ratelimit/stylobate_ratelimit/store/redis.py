@@ -103,7 +103,7 @@ class RedisLimitStore:
 
 
 def outcomes_of(counts: Sequence[int], answer: Sequence[Any]) -> tuple[list[GroupOutcome], int]:
-    """Return what the script says of groups of so many checks, and the moment by the server's clock, in microseconds."""
+    """Return what the script says of groups with these counts of checks, and the moment by the server's clock in microseconds."""
     told = zip(counts, answer[:-1:3], answer[1:-1:3], answer[2:-1:3], strict=True)
     return [GroupOutcome(count, rows, refused, bool(flagged)) for count, rows, refused, flagged in told], answer[-1]
 
