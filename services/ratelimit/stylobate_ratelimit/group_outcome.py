@@ -95,7 +95,7 @@ class GroupOutcome:
         )
 
     def of_levels(self, kept: Sequence[int], width: int) -> "GroupOutcome":
-        """Return the outcomes of checks that have this many levels. Only those that are kept were looked at; the others stand at 0."""
+        """Return the outcomes of checks of this many levels. Only those that are kept were looked at; others stand at 0."""
         return GroupOutcome.of([_spread(row, kept, width) for row in self.split()])
 
 
