@@ -61,7 +61,7 @@ async def is_waited_for(connection, by: int = 1) -> None:
 async def test_a_statement_that_lost_a_deadlock_is_run_again(database, database_for):
     """The server ends it in favour of a transaction that waits for it; its caller sees that it was done."""
     await database.execute("insert into item values (1, 'cup'), (2, 'pot'), (3, 'jar')")
-    every = "with l as (select id from item order by id for update) update item set name = name || '!' from l where l.id = item.id"
+    every = "with l as (select id from item order by id for update) update item i set name = name || '!' from l where l.id = i.id"
     others = await database_for("shop")
     async with others.transaction() as other:
         # Who waits looks for a deadlock once, after a time; this one never does, so it is always the statement that gives way.
