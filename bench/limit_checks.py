@@ -18,7 +18,8 @@ import psutil
 import uvloop
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.app.memory_app import RolePermissions
-from stylobate.clients.limits import LevelSpec, LimitsClient
+from stylobate.clients.limit_groups import LevelSpec
+from stylobate.clients.limits import LimitsClient
 from stylobate.declarations import Declarations
 from stylobate.launcher.embedded import EmbeddedValkey
 from stylobate.redis import RedisManager

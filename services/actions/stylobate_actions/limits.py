@@ -2,9 +2,10 @@
 
 from stylobate.clients.action_limits import counted, level_of
 from stylobate.clients.limit_facts import Facts
+from stylobate.clients.limit_groups import LevelSpec
 from stylobate.clients.limit_outcome import LimitOutcome
 from stylobate.clients.limit_rules import LimitRules
-from stylobate.clients.limits import LevelSpec, LimitsClient
+from stylobate.clients.limits import LimitsClient
 from stylobate.declarations.model import RateLimit
 from stylobate.identity import Principal
 

@@ -24,9 +24,10 @@ from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
 
+from stylobate.clients.limit_groups import LevelSpec
 from stylobate.clients.limit_outcome import AppliedLimit, RateLimitedError
 from stylobate.clients.limit_rules import LimitRules
-from stylobate.clients.limits import LevelSpec, LimitsClient
+from stylobate.clients.limits import LimitsClient
 from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.declarations.model import RateLimit
 from stylobate.declarations.rules import parse_rate_limit

@@ -7,9 +7,10 @@ from stylobate.bounded_dict import BoundedDict
 from stylobate.clients.action_limits import counted, level_of
 from stylobate.clients.edge import Edge
 from stylobate.clients.limit_facts import Facts
+from stylobate.clients.limit_groups import LevelSpec
 from stylobate.clients.limit_outcome import LimitOutcome
 from stylobate.clients.limit_plan import Charge, LimitPlan
-from stylobate.clients.limits import EDGE_IP, EDGE_USER, LevelSpec
+from stylobate.clients.limits import EDGE_IP, EDGE_USER
 from stylobate.declarations.model import RateLimit
 from stylobate.identity import DEFAULT_TENANT, Principal, limit_key
 

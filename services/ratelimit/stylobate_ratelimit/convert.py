@@ -7,6 +7,7 @@ from zlib import crc32
 
 from stylobate.api.ratelimit.v1 import ratelimit_service_pb2 as pb
 from stylobate.bounded_dict import BoundedDict
+from stylobate.clients.limit_groups import AnsweredGroup, AskedGroup, GroupKey, group_of
 from stylobate.declarations.model import BanRule, LimitRule
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.value_kinds import OnUnreachable
@@ -48,6 +49,7 @@ class Levels:
     def __init__(self, rule: Callable[[str], Limit]) -> None:
         self._rule = rule
         self._known: BoundedDict[tuple[object, ...], ReadLevels] = BoundedDict(_MOST_KNOWN)
+        self._by_key: BoundedDict[GroupKey, ReadLevels] = BoundedDict(_MOST_KNOWN)
 
     def of(self, group: pb.Group) -> ReadLevels:
         """Return the levels of a group. Raises LimitInvalidError, LimitRuleUnknownError."""
@@ -58,9 +60,18 @@ class Levels:
             self._known.put(key, read)
         return read
 
+    def known(self, key: GroupKey) -> ReadLevels:
+        """Return the levels that somebody in this process keeps. Raises as :meth:`of` does."""
+        read = self._by_key.get(key)
+        if read is None:
+            read = self.of(group_of(key))
+            self._by_key.put(key, read)
+        return read
+
     def forget(self) -> None:
         """Read all anew: rules have other numbers."""
         self._known.clear()
+        self._by_key.clear()
 
     def _read(self, group: pb.Group) -> ReadLevels:
         tenant = group.tenant or DEFAULT_TENANT
@@ -86,6 +97,18 @@ def to_usage(usage: Usage) -> pb.GetUsageResponse:
 def from_group(group: pb.Group, read: ReadLevels) -> CheckGroup:
     """Return the checks of a group whose levels were read."""
     return CheckGroup(read.levels, list(group.subjects), list(group.costs))
+
+
+def from_asked(group: AskedGroup, read: ReadLevels) -> CheckGroup:
+    """Return the checks of a group that came without a message. Raises LimitInvalidError."""
+    if "\0" in "".join(group.subjects):  # of a message it is said before anything looks at it
+        raise LimitInvalidError("A subject has no character U+0000.")
+    return CheckGroup(read.levels, group.subjects, group.costs)
+
+
+def to_answered(group: AskedGroup, read: ReadLevels, outcome: GroupOutcome) -> AnsweredGroup:
+    """Return what such a group is answered."""
+    return AnsweredGroup(outcome.rows, () if group.known_policies == read.digest else read.policies, read.digest)
 
 
 def to_outcome_in(response: pb.CheckLimitsResponse, group: pb.Group, read: ReadLevels, outcome: GroupOutcome) -> None:

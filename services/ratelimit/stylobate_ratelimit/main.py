@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import add_RateLimitServiceServicer_to_server
 from stylobate.app.manager import AppManager
 from stylobate.app.storage import MongoStorage, PostgresStorage, Storage
-from stylobate.clients.limits import LevelSpec
+from stylobate.clients.limit_groups import LevelSpec
 from stylobate.config import ConfigError
 from stylobate.declarations import parse_rate_limit
 from stylobate.declarations.model import LimitRule

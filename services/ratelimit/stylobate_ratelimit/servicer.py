@@ -1,12 +1,14 @@
 """The gRPC face of the ratelimit service."""
 # ruff: noqa: N802, ARG002  the names and signatures are the generated ones
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 
 from stylobate.api.ratelimit.v1 import ratelimit_service_pb2 as pb
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceServicer
+from stylobate.clients.limit_groups import AnsweredGroups, AskedGroup
+from stylobate.errors import StylobateError
 from stylobate.rpc import RpcAccess
 from stylobate.rpc.call import call
 from stylobate.rpc.method import Prompt
@@ -14,7 +16,7 @@ from stylobate.rpc.method import Prompt
 from stylobate_ratelimit.ban_convert import from_put, from_subject, to_ban, to_change
 from stylobate_ratelimit.ban_list import BanList
 from stylobate_ratelimit.ban_manager import BanManager
-from stylobate_ratelimit.convert import Levels, from_group, to_outcome_in, to_rule, to_usage
+from stylobate_ratelimit.convert import Levels, from_asked, from_group, to_answered, to_outcome_in, to_rule, to_usage
 from stylobate_ratelimit.rate_limiter_manager import RateLimiterManager
 from stylobate_ratelimit.usage_manager import UsageManager
 
@@ -35,6 +37,7 @@ class RateLimitServicer(RateLimitServiceServicer):
     }
 
     PROMPT: ClassVar[Mapping[str, Prompt]] = {"CheckLimits": lambda _: True}
+    HERE: ClassVar[Mapping[str, str]] = {"CheckLimits": "check_here"}
 
     def __init__(self, manager: RateLimiterManager, bans: BanManager, ban_list: BanList, usage: UsageManager) -> None:
         self._manager = manager
@@ -51,6 +54,15 @@ class RateLimitServicer(RateLimitServiceServicer):
         for group, levels, outcome in zip(groups, read, found.groups, strict=True):
             to_outcome_in(response, group, levels, outcome)
         return response
+
+    async def check_here(self, groups: Sequence[AskedGroup]) -> AnsweredGroups | None:
+        """Do the same for who is in this process; None: a call tells better what is wrong with it. Nothing is charged then."""
+        try:
+            read = [self._levels.known(group.key) for group in groups]
+            found = await self._manager.check(list(map(from_asked, groups, read)))
+        except StylobateError:
+            return None
+        return AnsweredGroups(list(map(to_answered, groups, read, found.groups)), found.degraded)
 
     async def ListRules(self, request: pb.ListRulesRequest, context: Any) -> pb.ListRulesResponse:
         return pb.ListRulesResponse(rules=[to_rule(*found) for found in await self._usage.rules(call().principal)])

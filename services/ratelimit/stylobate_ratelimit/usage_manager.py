@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from stylobate.clients.limit_groups import LevelSpec
 from stylobate.clients.limit_plan import Charge, LimitPlan, key_level
-from stylobate.clients.limits import LevelSpec
 from stylobate.declarations.evaluate import Permissions
 from stylobate.declarations.limits_file import EDGE_KEY
 from stylobate.declarations.model import LimitRule

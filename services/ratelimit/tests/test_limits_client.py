@@ -1,19 +1,21 @@
 """The service through its gRPC face, as callers reach it: LimitsClient over a local channel with the whole pipeline."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import grpc
 import pytest
 import pytest_asyncio
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest, CheckLimitsResponse
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub, add_RateLimitServiceServicer_to_server
+from stylobate.clients.limit_groups import LevelSpec
 from stylobate.clients.limit_outcome import AppliedLimit, AppliedLimits, LimitOutcome, carried_limit
 from stylobate.clients.limit_rows import REFUSED
-from stylobate.clients.limits import LevelSpec, LimitsClient
+from stylobate.clients.limits import LimitsClient
 from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.errors import StylobateError, TokenInvalidError, UnavailableError
 from stylobate.http.asgi import limit_headers
@@ -59,7 +61,9 @@ class NoUsers:
 
 
 class RecordingServicer(RateLimitServicer):
-    """Keeps what it was asked, and in which call."""
+    """Keeps what it was asked, and in which call; nobody in this process asks without one (see test_limits_here.py)."""
+
+    HERE: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, manager: RateLimiterManager, rules: dict[str, Limit]) -> None:
         super().__init__(manager, None, None, None)
@@ -92,12 +96,14 @@ class RecordingServicer(RateLimitServicer):
 class Service:
     """The service in this process."""
 
+    kind: ClassVar = RecordingServicer
+
     def __init__(self, folder: Path) -> None:
         generate_service_keys(folder, key_holders())
         self.identity = {name: ServiceIdentity.load(name, folder / f"{name}.pem", folder) for name in ("gateway", "ratelimit")}
         rules = {"edge.ip": gcra(3, name="edge.ip")}
         store = MemoryLimitStore(FakeClock().seconds)
-        self.servicer = RecordingServicer(RateLimiterManager(store, StandIn(store), rules), rules)
+        self.servicer = self.kind(RateLimiterManager(store, StandIn(store), rules), rules)
         servicers = Servicers(standard_interceptors(NoUsers(), self.identity["ratelimit"], metrics=RpcMetrics()))
         servicers.register(add_RateLimitServiceServicer_to_server, self.servicer, RateLimitServicer.ACCESS)
         self.server = LocalServer(servicers)

@@ -1,6 +1,6 @@
 """The limit that an action declares: the same level, counting the same callers, wherever it is charged."""
 
-from stylobate.clients.limits import LevelSpec
+from stylobate.clients.limit_groups import LevelSpec
 from stylobate.declarations.model import RateLimit
 from stylobate.identity.client_address import limit_key
 from stylobate.identity.principal import Principal

@@ -14,7 +14,8 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import (
     BanRule,
 )
 from stylobate.clients.limit_facts import Facts, joined, normal, value_of
-from stylobate.clients.limits import EDGE_IP, EDGE_USER, LevelSpec
+from stylobate.clients.limit_groups import LevelSpec
+from stylobate.clients.limits import EDGE_IP, EDGE_USER
 from stylobate.declarations.limits_file import EDGE_KEY, HEADER, OF_AUTH, PERSONS, compiled
 from stylobate.declarations.model import LimitRule, RateLimit
 from stylobate.declarations.rules import parse_rate_limit

@@ -7,8 +7,7 @@ in ``stylobate_limits_unreachable_total``. A rule that the caller knows by name 
 its numbers; until then it lets pass.
 """
 
-from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import timedelta
 from math import ceil
 from types import TracebackType
@@ -17,18 +16,11 @@ from typing import NamedTuple, Self
 import grpc
 import grpc.aio
 
-from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import (
-    ALGORITHM_GCRA,
-    ALGORITHM_WINDOW,
-    CheckLimitsRequest,
-    Group,
-    GroupOutcome,
-    Level,
-    Policy,
-)
+from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest, CheckLimitsResponse, GroupOutcome, Policy
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub
 from stylobate.batching import Batcher
 from stylobate.bounded_dict import BoundedDict
+from stylobate.clients.limit_groups import AnsweredGroup, AnsweredGroups, AskedGroup, GroupKey, LevelSpec, group_of
 from stylobate.clients.limit_outcome import AppliedLimit, AppliedLimits, LimitOutcome
 from stylobate.clients.limit_rows import BANNED, REFUSED, decode_rows
 from stylobate.clients.local_counts import Counted, LocalCounts
@@ -36,13 +28,12 @@ from stylobate.errors import StylobateError, UnavailableError
 from stylobate.identity.principal import DEFAULT_TENANT
 from stylobate.logs import get_logger
 from stylobate.rpc.call import sampled_trace
-from stylobate.rpc.caller import asking
+from stylobate.rpc.caller import asking, here_of
 from stylobate.telemetry import counter, trace_of
 from stylobate.value_kinds import OnUnreachable
 
 MAX_CHECKS = 256
 """Checks in one call; more would hold the Redis server too long."""
-_ALGORITHMS = {"window": ALGORITHM_WINDOW, "gcra": ALGORITHM_GCRA}
 _UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _TIMEOUT = timedelta(seconds=1)
 _IN_FLIGHT = 2
@@ -53,32 +44,6 @@ _MOST_KNOWN = 4096
 _log = get_logger("app")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LevelSpec:
-    """One level of a check. Make it once and keep it: checks are grouped by the identity of their levels."""
-
-    name: str
-    message: Level
-
-    @classmethod
-    def of_rule(cls, name: str) -> Self:
-        """Return a limit that the ratelimit service knows by name: ``edge.ip``, ``edge.user``."""
-        return cls(name, Level(rule=name))
-
-    @classmethod
-    def of_policy(
-        cls, name: str, limit: int, period: timedelta, *, algorithm: str = "window", burst: int = 0, tenant: str = ""
-    ) -> Self:
-        """Return a limit that the caller brings; the name is its key and stands in headers: ``shop.place_order``.
-
-        :param algorithm: ``window`` (exact, at most 1,000 a period) or ``gcra`` (``burst`` at once, 0 meaning ``limit``).
-        :param tenant: of its subjects; empty: that of the check.
-        """
-        policy = Policy(name=name, algorithm=_ALGORITHMS[algorithm], limit=limit, burst=burst)
-        policy.period.FromTimedelta(period)
-        return cls(name, Level(policy=policy, tenant=tenant))
-
-
 EDGE_IP = (LevelSpec.of_rule("edge.ip"),)
 EDGE_USER = (LevelSpec.of_rule("edge.user"),)
 EDGE_BOTH = (*EDGE_IP, *EDGE_USER)
@@ -86,18 +51,15 @@ EDGE_BOTH = (*EDGE_IP, *EDGE_USER)
 
 _NOBODY = LimitOutcome.of(degraded=True)
 """Where nobody decided."""
-_Levels = tuple[LevelSpec | str, ...]
-_Key = tuple[_Levels, str]
-"""Levels and tenant: checks that share them are one group."""
-
-
-_Check = tuple[_Key, Sequence[str], int, str]
+_Check = tuple[GroupKey, Sequence[str], int, str]
 """The key, the subjects, the cost, and the trace of who asks: no class, since one is made for each request."""
 
 
 class _Told(NamedTuple):
     """What the service said of the levels of a group."""
 
+    digest: int
+    """Of its policies."""
     head: bytes
     """Of a group, with the digest of its policies."""
     limits: tuple[AppliedLimit, ...]
@@ -113,11 +75,13 @@ class LimitsClient:
         on_unreachable: OnUnreachable = OnUnreachable.LOCAL,
         timeout: timedelta = _TIMEOUT,
     ) -> None:
-        self._check_limits = asking(RateLimitServiceStub(channel).CheckLimits)  # type: ignore[no-untyped-call,unused-ignore]  # as generated
+        method = RateLimitServiceStub(channel).CheckLimits  # type: ignore[no-untyped-call,unused-ignore]  # as generated
+        self._here = here_of(method)
+        self._check_limits = asking(method) if self._here is None else self._here.ask
         self._on_unreachable = on_unreachable
         self._timeout_s = timeout.total_seconds()
         self._counts = LocalCounts()
-        self._told: BoundedDict[_Key, _Told] = BoundedDict(_MOST_KNOWN)
+        self._told: BoundedDict[GroupKey, _Told] = BoundedDict(_MOST_KNOWN)
         self._rules: dict[str, Policy] = {}
         """By name, as the service last told them."""
         # across processes a call costs both ends more than a larger batch does: 2 and 4 were no better, by streams too
@@ -152,16 +116,12 @@ class LimitsClient:
         return self._batcher.submit(((kept, tenant), subjects, cost, sampled_trace()))
 
     async def _flush(self, checks: list[_Check]) -> Sequence[LimitOutcome | Exception]:
-        groups: dict[_Key, list[int]] = {}
+        groups: dict[GroupKey, list[int]] = {}
         for index, check in enumerate(checks):
             groups.setdefault(check[0], []).append(index)
         told = [self._told.get(key) for key in groups]
-        request = CheckLimitsRequest()
-        for (key, found), known in zip(groups.items(), told, strict=True):
-            _add(request, _head(key) if known is None else known.head, [checks[index] for index in found])
         try:
-            trace = trace_of([trace for _, _, _, trace in checks])
-            response = await self._check_limits(request, timeout=self._timeout_s, metadata=trace)
+            response = await self._ask_here(checks, groups, told) or await self._ask(checks, groups, told)
         except StylobateError as error:
             if error.code not in _UNREACHABLE:
                 raise
@@ -170,20 +130,51 @@ class LimitsClient:
             self._is_reachable = True
             _log.info("limits_reachable")
         is_degraded = response.degraded
+        answered: Sequence[GroupOutcome | AnsweredGroup] = response.outcomes
         outcomes: list[LimitOutcome] = [_NOBODY] * len(checks)
-        for (key, found), known, outcome in zip(groups.items(), told, response.outcomes, strict=True):
+        for (key, found), known, outcome in zip(groups.items(), told, answered, strict=True):
             limits = known.limits if known is not None and not outcome.policies else self._hear(key, outcome)
             for index, one in zip(found, _outcomes(outcome, limits, len(found), degraded=is_degraded), strict=True):
                 outcomes[index] = one
         return outcomes
 
-    def _hear(self, key: _Key, outcome: GroupOutcome) -> tuple[AppliedLimit, ...]:
+    async def _ask(
+        self, checks: list[_Check], groups: Mapping[GroupKey, list[int]], told: Sequence[_Told | None]
+    ) -> CheckLimitsResponse:
+        """Ask by a call."""
+        request = CheckLimitsRequest()
+        for (key, found), known in zip(groups.items(), told, strict=True):
+            _add(request, group_of(key).SerializeToString() if known is None else known.head, [checks[index] for index in found])
+        trace = trace_of([trace for _, _, _, trace in checks])
+        response: CheckLimitsResponse = await self._check_limits(request, timeout=self._timeout_s, metadata=trace)
+        return response
+
+    async def _ask_here(
+        self, checks: list[_Check], groups: Mapping[GroupKey, list[int]], told: Sequence[_Told | None]
+    ) -> AnsweredGroups | None:
+        """Ask a service of this process; None: a call is to be made, for its trace, for its errors or because none is proven."""
+        handler = None if self._here is None else self._here.handler
+        if handler is None or any(check[3] for check in checks):
+            return None
+        asked = []
+        for (key, found), known in zip(groups.items(), told, strict=True):
+            some = checks if len(found) == len(checks) else [checks[index] for index in found]
+            subjects = [subject for _, subjects, _, _ in some for subject in subjects]
+            costs = [cost for _, _, cost, _ in some]
+            asked.append(
+                AskedGroup(key, subjects, [] if costs.count(1) == len(costs) else costs, 0 if known is None else known.digest)
+            )
+        answered: AnsweredGroups | None = await handler(asked)
+        return answered
+
+    def _hear(self, key: GroupKey, outcome: GroupOutcome | AnsweredGroup) -> tuple[AppliedLimit, ...]:
         """Keep what is told of the levels of a group."""
         is_rule = [not isinstance(level, LevelSpec) or level.message.HasField("rule") for level in key[0]]
         self._rules.update((policy.name, policy) for policy, rule in zip(outcome.policies, is_rule, strict=True) if rule)
         applied = [AppliedLimit.of(policy, is_rule=rule) for policy, rule in zip(outcome.policies, is_rule, strict=True)]
         limits = AppliedLimits(applied)
-        self._told.put(key, _Told(_head(key, outcome.policies_digest), limits))
+        digest = outcome.policies_digest
+        self._told.put(key, _Told(digest, group_of(key, digest).SerializeToString(), limits))
         return limits
 
     def _undecided(self, checks: list[_Check], error: StylobateError) -> Sequence[LimitOutcome | Exception]:
@@ -229,16 +220,6 @@ def edge_limits(channel: grpc.aio.Channel, on_unreachable: OnUnreachable = OnUnr
     return LimitsClient(channel, on_unreachable=on_unreachable)
 
 
-def _head(key: _Key, digest: int = 0) -> bytes:
-    """Return an encoded group without checks: read into a message it costs a tenth of being put together.
-
-    :param digest: of its policies, where they are known.
-    """
-    levels, tenant = key
-    messages = [level.message if isinstance(level, LevelSpec) else Level(rule=level) for level in levels]
-    return Group(levels=messages, tenant=tenant, known_policies=digest, reads_rows=True).SerializeToString()
-
-
 def _add(request: CheckLimitsRequest, head: bytes, checks: list[_Check]) -> None:
     group = request.groups.add()
     group.MergeFromString(head)
@@ -248,9 +229,11 @@ def _add(request: CheckLimitsRequest, head: bytes, checks: list[_Check]) -> None
         group.costs.extend(costs)
 
 
-def _outcomes(outcome: GroupOutcome, limits: tuple[AppliedLimit, ...], count: int, *, degraded: bool) -> Sequence[LimitOutcome]:
+def _outcomes(
+    outcome: GroupOutcome | AnsweredGroup, limits: tuple[AppliedLimit, ...], count: int, *, degraded: bool
+) -> Sequence[LimitOutcome]:
     """Return each check's outcome."""
-    numbers = decode_rows(outcome.rows) if outcome.rows else _rows(outcome)
+    numbers = decode_rows(outcome.rows) if outcome.rows or isinstance(outcome, AnsweredGroup) else _rows(outcome)
     size = len(numbers) // count
     starts = range(0, len(numbers), size)
     found = [LimitOutcome(numbers[start : start + size], limits, degraded) for start in starts]

@@ -18,6 +18,8 @@ from stylobate.rpc.breaker import Guard
 from stylobate.rpc.call import Call, HandedOn, current_call, passed_on
 from stylobate.rpc.handles import CallHandle, StreamHandle
 from stylobate.rpc.interceptors.service_caller import ServiceTokenInvalidError
+from stylobate.rpc.local.here import Here
+from stylobate.rpc.local.unary import LocalUnaryMethod
 from stylobate.rpc.method import ClientChannel, Decode, Encode, Metadata
 from stylobate.rpc.status import RETRY_AFTER, from_rpc_error
 
@@ -103,7 +105,7 @@ class CallerChannel(GuardedChannel):
             super().__init__(inner.inner, inner.guard)
         else:
             super().__init__(inner)
-        self._token = token
+        self.token = token
         self._service = service
         self._timeout_s = timeout.total_seconds()
         self._loop: asyncio.AbstractEventLoop | None = None  # kept: asking for it is a system call
@@ -122,9 +124,9 @@ class CallerChannel(GuardedChannel):
                 timeout = min(timeout, call.deadline - self._loop.time())
                 if timeout <= 0:
                     raise DeadlineExceededError  # a real channel might still send it
-        if self.is_local and not metadata and self._token is not None:
-            return timeout, HandedOn(self._token(), call)
-        return timeout, outgoing(self._token, call, metadata)
+        if self.is_local and not metadata and self.token is not None:
+            return timeout, HandedOn(self.token(), call)
+        return timeout, outgoing(self.token, call, metadata)
 
     def seen(self, error: grpc.aio.AioRpcError | UnavailableError) -> StylobateError:
         """Return what a failed call means to a service that made it for somebody.
@@ -167,6 +169,11 @@ def asking(method: Any) -> Any:
     return getattr(method, "ask", method)
 
 
+def here_of(method: Any) -> Here | None:
+    """Return the way to a stub's method whose servicer is in this process; None: there are only calls."""
+    return method.here() if isinstance(method, _Method) else None
+
+
 class _Method:
     """Calls one method."""
 
@@ -185,6 +192,13 @@ class _Method:
         timeout, metadata = channel.begin(timeout, metadata, is_stream=False)
         asked: Awaitable[Any] = self._ask(request, timeout, metadata, channel.seen)
         return asked
+
+    def here(self) -> Here | None:
+        """Return the way to a servicer of this process, for who has a token."""
+        channel = self._channel
+        if self._ask is None or not isinstance(channel, CallerChannel) or channel.token is None:
+            return None
+        return Here(self._inner, self.ask, channel.token) if isinstance(self._inner, LocalUnaryMethod) else None
 
     def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
         """Begin the call. ``timeout`` in seconds. Raises what the channel refuses with."""

@@ -1,6 +1,6 @@
 """The servicers of a process: every method with its access, bound once to the pipeline."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, cast
 
 import grpc
@@ -23,6 +23,7 @@ class Servicers:
         self._methods: dict[str, tuple[Method, Behaviour]] = {}
         self._bound: dict[str, Behaviour] = {}
         self._prompt: dict[str, Prompt] = {}
+        self._here: dict[str, Callable[..., Awaitable[Any]]] = {}
         self.handlers = Handlers()
         """The runs of those that were called."""
 
@@ -44,6 +45,8 @@ class Servicers:
         :param add_to_server: the generated ``add_XServicer_to_server``.
         :param servicer: its ``ACCESS`` says for each method, by its bare name, how far it is open; its ``PROMPT``, if it has
             one, of which requests the handler ends as soon as it is cancelled. These need no task of their own in one process.
+            Its ``HERE``, if it has one, names the function of its own that does the same for who is in this process and was
+            answered before: with plain values, see :mod:`stylobate.rpc.local.here`.
         :param access: the same, for one without.
         :param owner: the service that tokens of callers must be made for; empty: any that this process hosts.
         :raises ValueError: a method without an access, an access without a method, a service registered before, or a
@@ -62,6 +65,8 @@ class Servicers:
                 self._add(f"/{service}/{name}", handler, access[name], owner)
             prompt: Mapping[str, Prompt] = getattr(servicer, "PROMPT", {})
             self._prompt |= {f"/{service}/{name}": prompt[name] for name in handlers.keys() & prompt.keys()}
+            here: Mapping[str, str] = getattr(servicer, "HERE", {})
+            self._here |= {f"/{service}/{name}": getattr(servicer, here[name]) for name in handlers.keys() & here.keys()}
 
     def _add(self, full_name: str, handler: "Handler[Any, Any]", access: RpcAccess, owner: str = "") -> None:
         if full_name in self._methods:
@@ -96,6 +101,10 @@ class Servicers:
         known = self._methods.get(full_name)
         steps = self._interceptors
         return known is not None and not known[0].response_streaming and len(steps) == 1 and steps[0].passes_messages
+
+    def here(self, full_name: str) -> Callable[..., Awaitable[Any]] | None:
+        """Return what does the same with plain values; None: there is no such thing."""
+        return self._here.get(full_name)
 
     def unary(self, full_name: str) -> Behaviour | None:
         """Return the chain of a method with one response; None for any other."""

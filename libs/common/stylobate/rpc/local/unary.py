@@ -1,7 +1,7 @@
 """What calls one method of a local server."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -81,6 +81,12 @@ class LocalUnaryMethod:
         loop = self._loop
         asked = AskedCall(loop, metadata, None if timeout is None else loop.time() + timeout)
         return asked.answer(behaviour, data, self._server.live, self._deadlines, self._decode, seen)
+
+    @property
+    def here(self) -> Callable[..., Awaitable[Any]] | None:
+        """What serves the method with plain values now; see :mod:`stylobate.rpc.local.here`."""
+        is_open = self._server.is_accepting and not self._channel.is_closed
+        return self._server.servicers.here(self._method) if is_open else None
 
     def _ready(self, *, wait_for_ready: bool | None = None) -> Behaviour:
         """Return what serves a call now."""
