@@ -22,6 +22,7 @@ from stylobate.app.listeners import HttpListener
 from stylobate.app.listening import bind
 from stylobate.app.memory_app import MemoryApp, ServiceName
 from stylobate.app.tasks import SupervisedTasks
+from stylobate.clients.limit_groups import AnsweredGroups, AskedGroup
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Finding
 from stylobate.errors import TokenInvalidError, TokenRevokedError, UnavailableError
@@ -130,6 +131,13 @@ class _Counting(RateLimitServicer):
         for group in request.groups:
             self._asked.append((tuple(level.rule or level.policy.name for level in group.levels), tuple(group.subjects)))
         return await super().CheckLimits(request, context)
+
+    async def check_here(self, groups: Sequence[AskedGroup]) -> AnsweredGroups | None:
+        answered = await super().check_here(groups)
+        for group in groups if answered is not None else ():
+            levels = tuple(level if isinstance(level, str) else level.name for level in group.key[0])
+            self._asked.append((levels, tuple(group.subjects)))
+        return answered
 
 
 class Gateway:
