@@ -14,10 +14,11 @@
 --          Flags of level j (from 0): 4^j, a shadow would have refused; 2*4^j, its subject is to be banned. After all groups the
 --          time, in microseconds.
 --
+-- Numbers go to commands as they are: those that are whole are written there with all of their digits, as tostring would not.
 -- A GCRA key holds the theoretical arrival time; a window is a list of the times of its charges, oldest first; refusals are such
 -- a list, or a text while their subject is banned: what is refused then counts no more.
 
-local call, floor, ceil, min, max, format = redis.call, math.floor, math.ceil, math.min, math.max, string.format
+local call, floor, ceil, min, max = redis.call, math.floor, math.ceil, math.min, math.max
 local LONGEST_MS = 4294967295
 local SOON_MS = 1000
 
@@ -59,10 +60,6 @@ elseif gcra_keys > 0 then
   end
 end
 
-local function text(number)
-  return format('%.0f', number)   -- tostring would lose digits
-end
-
 local function to_ms(us)
   return min(LONGEST_MS, ceil(us / 1000))
 end
@@ -75,7 +72,7 @@ local function load_window(i, period)
   if last and last > now then
     local times = call('LRANGE', key, 0, -1)
     for j = 1, #times do
-      times[j] = text(min(tonumber(times[j]), now))
+      times[j] = min(tonumber(times[j]), now)
     end
     call('DEL', key)
     call('RPUSH', key, unpack(times))
@@ -114,7 +111,7 @@ local function refused_often(key, after, within)
   if call('TYPE', key).ok == 'string' then
     return false
   end
-  local known = call('RPUSH', key, text(now))
+  local known = call('RPUSH', key, now)
   if known > after then
     call('LPOP', key)
   end
@@ -122,12 +119,67 @@ local function refused_often(key, after, within)
   return known >= after and now - tonumber(call('LINDEX', key, 0)) < within
 end
 
-local answers = {}
+-- Decides a group whose levels are all GCRA and whose checks cost one charge each, where all of them pass, as most do: what is
+-- told of them is what would be told by `decided`, in half of its time. Returns their rows; or nothing, and has changed nothing,
+-- where one does not pass.
+local function passed(levels, indexes)
+  local width = #levels
+  local charges, tolerances, intervals, shadows = {}, {}, {}, {}
+  for j = 1, width do
+    local level = levels[j]
+    if not level[1] then
+      return
+    end
+    charges[j], tolerances[j], intervals[j], shadows[j] = level[6] * level[4], level[5], level[4], level[7]
+  end
+  local answer, filled = {}, 0
+  for check = 1, #indexes[1] do
+    local row, tight, least, told_left, told_full = filled, 1, math.huge
+    answer[row + 1], answer[row + 2], answer[row + 3], answer[row + 4], answer[row + 5], answer[row + 6] = 1, 0, 0, 0, 0, 0
+    filled = row + 6
+    for j = 1, width do
+      local i, tolerance = indexes[j][check], tolerances[j]
+      local us = ahead[i] + charges[j]
+      if us > tolerance then
+        for done = 1, check do
+          for level = 1, done < check and width or j - 1 do
+            local charged = indexes[level][done]
+            ahead[charged] = ahead[charged] - charges[level]
+          end
+        end
+        return
+      end
+      ahead[i] = us
+      local units, ms = (tolerance - us) / intervals[j], (us + 999) / 1000
+      units, ms = units - units % 1, ms - ms % 1
+      if ms > LONGEST_MS then
+        ms = LONGEST_MS
+      end
+      if j == 1 or (units < least and not shadows[j]) then
+        tight, told_left, told_full = j, units, ms
+        least = shadows[j] and least or units
+      end
+      if width > 1 then
+        answer[filled + 1], answer[filled + 2] = units, ms
+        filled = filled + 2
+      end
+    end
+    answer[row + 2], answer[row + 3], answer[row + 4] = tight - 1, told_left, told_full
+  end
+  for j = 1, width do
+    local column = indexes[j]
+    for check = 1, #column do
+      changed[column[check]] = true
+    end
+  end
+  return answer
+end
+
 local left, full = {}, {}   -- by level of the check at hand, once it is decided: what is left, and the time until it is full
 local is_over = {}
 
-for g = 1, #groups do
-  local levels, costs, indexes, refusals = groups[g][1], groups[g][2], groups[g][3], groups[g][4]
+-- Decides a group check by check. Returns the rows, how many are refused, and whether one has flags, as 1 or 0.
+local function decided(levels, costs, indexes, refusals)
   local width = #levels
   local answer, filled, refusals_told, is_flagged = {}, 0, 0, 0
   for check = 1, #indexes[1] do
@@ -218,7 +270,17 @@ for g = 1, #groups do
       end
     end
   end
-  answers[3 * g - 2], answers[3 * g - 1], answers[3 * g] = cmsgpack.pack(answer), refusals_told, is_flagged
+  return answer, refusals_told, is_flagged
+end
+
+local answers = {}
+for g = 1, #groups do
+  local levels, costs, indexes, refusals = groups[g][1], groups[g][2], groups[g][3], groups[g][4]
+  local answer, refused, is_flagged = not costs and passed(levels, indexes), 0, 0
+  if not answer then
+    answer, refused, is_flagged = decided(levels, costs, indexes, refusals)
+  end
+  answers[3 * g - 2], answers[3 * g - 1], answers[3 * g] = cmsgpack.pack(answer), refused, is_flagged
 end
 
 -- Every write sets the expiry anew: until the limit is full again; where that is soon, for a second, all of them in one command.
@@ -241,10 +303,10 @@ end
 local function write(i)
   local us = ahead[i]
   if us > SOON_MS * 1000 then
-    call('SET', keys[i], text(now + us), 'PX', to_ms(us))
+    call('SET', keys[i], now + us, 'PX', to_ms(us))
   elseif us > 0 then
     local place = #soon
-    soon[place + 1], soon[place + 2] = keys[i], text(now + us)
+    soon[place + 1], soon[place + 2] = keys[i], now + us
     if place >= 2000 then   -- a call takes 8,000 values at most
       write_soon()
     end
@@ -269,9 +331,9 @@ else
 end
 for i, charges in pairs(pending) do
   if charges > 0 then
-    local times, stamp = {}, text(now)
+    local times = {}
     for j = 1, charges do
-      times[j] = stamp
+      times[j] = now
     end
     call('RPUSH', keys[i], unpack(times))
     call('PEXPIRE', keys[i], to_ms(periods[i]))

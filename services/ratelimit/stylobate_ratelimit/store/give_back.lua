@@ -9,7 +9,7 @@
 -- through whom the limit, without that charge, would have refused. Of a GCRA key that is what is left of the time until full, and
 -- at the least all but the time that has gone by: whichever is more.
 
-local call, max, min, ceil, format = redis.call, math.max, math.min, math.ceil, string.format
+local call, max, min, ceil = redis.call, math.max, math.min, math.ceil
 local at = tonumber(ARGV[1])
 local charges = cmsgpack.unpack(ARGV[2])
 local time = call('TIME')
@@ -23,13 +23,13 @@ for i = 1, #charges do
     if back > 0 and stored > now then
       local left = stored - now - back
       if left > 0 then
-        call('SET', key, format('%.0f', now + left), 'PX', max(1, ceil(left / 1000)))
+        call('SET', key, now + left, 'PX', max(1, ceil(left / 1000)))
       else
         call('DEL', key)
       end
     end
   else
-    call('LREM', key, -amount, format('%.0f', at))
+    call('LREM', key, -amount, at)
   end
 end
 return #charges
