@@ -94,7 +94,11 @@ class Batcher(Generic[T, R]):
 
     def _take(self, most: int) -> list[_Entry[T, R]]:
         waiting = self._waiting
-        return [waiting.popleft() for _ in range(min(len(waiting), most))]
+        if len(waiting) <= most:
+            taken = list(waiting)
+            waiting.clear()
+            return taken
+        return [waiting.popleft() for _ in range(most)]
 
     async def _run(self) -> None:
         self._is_beginning = False

@@ -57,7 +57,7 @@ class AskedGroup(NamedTuple):
     key: GroupKey
     subjects: list[str]
     """Those of the first check, then those of the next."""
-    costs: list[int]
+    costs: Sequence[int]
     """One for each check, or none where each costs 1."""
     known_policies: int
     """The digest of what was told of the levels; 0: nothing was."""

@@ -207,28 +207,28 @@ class LimitOutcome:
 
     def lines(self) -> bytes:
         """Return the same as lines of the head of an answer, each with its end."""
-        standings, limits = self.standings, self.limits
-        if not standings or self.degraded or not isinstance(limits, AppliedLimits):
+        row, limits = self._row, self.limits
+        if len(row) == FIXED or self.degraded or not isinstance(limits, AppliedLimits):
             return b"".join([b"%b: %b\r\n" % field for field in limit_headers(self.texts())])
         shown = limits.brought if not limits.by_name and self.allowed else self._shown()
         numbers: list[int] = []
         for at in shown:
-            numbers += standings[2 * at], -(-standings[2 * at + 1] // 1000)
+            place = FIXED + 2 * at
+            numbers += row[place], -(-row[place + 1] // 1000)
         return (limits.forms.get(shown) or limits.form(shown)) % tuple(numbers)
 
     def _shown(self) -> tuple[int, ...]:
         """Return which levels are told of, where each has a standing."""
-        limits, standings = self.limits, self.standings
+        row, limits = self._row, self.limits
         if not isinstance(limits, AppliedLimits):
             limits = AppliedLimits(limits)
-        refused = -1 if self.allowed else self.level
-        tightest: tuple[int, ...] = ()
-        left = 0
+        refused = -1 if row[0] == ALLOWED else row[1]
+        tightest, left = -1, 0
         for at in limits.by_name:
-            if at != refused and (not tightest or standings[2 * at] <= left):
-                tightest, left = (at,), standings[2 * at]
-        brought = limits.brought
-        return (brought if refused < 0 else tuple([at for at in brought if at != refused])) + tightest
+            if at != refused and (tightest < 0 or row[FIXED + 2 * at] <= left):
+                tightest, left = at, row[FIXED + 2 * at]
+        brought = limits.brought if refused < 0 else tuple([at for at in limits.brought if at != refused])
+        return brought if tightest < 0 else (*brought, tightest)
 
     def metadata(self, prefix: str = "") -> dict[str, str]:
         """Return the numbers as metadata of an error; see :func:`carried_limit`."""

@@ -7,11 +7,12 @@ in ``stylobate_limits_unreachable_total``. A rule that the caller knows by name 
 its numbers; until then it lets pass.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import timedelta
+from itertools import chain
 from math import ceil
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import grpc
 import grpc.aio
@@ -20,7 +21,7 @@ from stylobate.api.ratelimit.v1.ratelimit_service_pb2 import CheckLimitsRequest,
 from stylobate.api.ratelimit.v1.ratelimit_service_pb2_grpc import RateLimitServiceStub
 from stylobate.batching import Batcher
 from stylobate.bounded_dict import BoundedDict
-from stylobate.clients.limit_groups import AnsweredGroup, AnsweredGroups, AskedGroup, GroupKey, LevelSpec, group_of
+from stylobate.clients.limit_groups import AnsweredGroup, AskedGroup, GroupKey, LevelSpec, group_of
 from stylobate.clients.limit_outcome import AppliedLimit, AppliedLimits, LimitOutcome
 from stylobate.clients.limit_rows import BANNED, REFUSED, decode_rows
 from stylobate.clients.local_counts import Counted, LocalCounts
@@ -116,12 +117,23 @@ class LimitsClient:
         return self._batcher.submit(((kept, tenant), subjects, cost, sampled_trace()))
 
     async def _flush(self, checks: list[_Check]) -> Sequence[LimitOutcome | Exception]:
-        groups: dict[GroupKey, list[int]] = {}
-        for index, check in enumerate(checks):
-            groups.setdefault(check[0], []).append(index)
-        told = [self._told.get(key) for key in groups]
+        keys, subjects, costs, traces = zip(*checks, strict=True)
+        places: dict[GroupKey, Sequence[int]] = {}
+        if keys.count(keys[0]) == len(keys):  # mostly, and then nothing is to be sorted
+            places[keys[0]] = range(len(keys))
+        else:
+            for place, key in enumerate(keys):
+                cast("list[int]", places.setdefault(key, [])).append(place)
+        told = [self._told.get(key) for key in places]
+        asked = [
+            AskedGroup(key, *_columns(subjects, costs, found), 0 if known is None else known.digest)
+            for (key, found), known in zip(places.items(), told, strict=True)
+        ]
         try:
-            response = await self._ask_here(checks, groups, told) or await self._ask(checks, groups, told)
+            handler = None if self._here is None or any(traces) else self._here.handler
+            response = None if handler is None else await handler(asked)
+            if response is None:  # there is no such way, or a call tells better what is wrong
+                response = await self._ask(asked, told, trace_of(traces))
         except StylobateError as error:
             if error.code not in _UNREACHABLE:
                 raise
@@ -129,43 +141,31 @@ class LimitsClient:
         if not self._is_reachable:
             self._is_reachable = True
             _log.info("limits_reachable")
-        is_degraded = response.degraded
         answered: Sequence[GroupOutcome | AnsweredGroup] = response.outcomes
-        outcomes: list[LimitOutcome] = [_NOBODY] * len(checks)
-        for (key, found), known, outcome in zip(groups.items(), told, answered, strict=True):
+        outcomes: list[LimitOutcome] = []
+        for (key, found), known, outcome in zip(places.items(), told, answered, strict=True):
             limits = known.limits if known is not None and not outcome.policies else self._hear(key, outcome)
-            for index, one in zip(found, _outcomes(outcome, limits, len(found), degraded=is_degraded), strict=True):
-                outcomes[index] = one
+            some = _outcomes(outcome, limits, len(found), degraded=response.degraded)
+            if len(found) == len(checks):
+                return some
+            outcomes = outcomes or [_NOBODY] * len(checks)
+            for place, one in zip(found, some, strict=True):
+                outcomes[place] = one
         return outcomes
 
     async def _ask(
-        self, checks: list[_Check], groups: Mapping[GroupKey, list[int]], told: Sequence[_Told | None]
+        self, asked: Sequence[AskedGroup], told: Sequence[_Told | None], trace: tuple[tuple[str, str], ...]
     ) -> CheckLimitsResponse:
         """Ask by a call."""
         request = CheckLimitsRequest()
-        for (key, found), known in zip(groups.items(), told, strict=True):
-            _add(request, group_of(key).SerializeToString() if known is None else known.head, [checks[index] for index in found])
-        trace = trace_of([trace for _, _, _, trace in checks])
+        for one, known in zip(asked, told, strict=True):
+            group = request.groups.add()
+            # read into a message it costs a tenth of being put together
+            group.MergeFromString(group_of(one.key).SerializeToString() if known is None else known.head)
+            group.subjects.extend(one.subjects)
+            group.costs.extend(one.costs)
         response: CheckLimitsResponse = await self._check_limits(request, timeout=self._timeout_s, metadata=trace)
         return response
-
-    async def _ask_here(
-        self, checks: list[_Check], groups: Mapping[GroupKey, list[int]], told: Sequence[_Told | None]
-    ) -> AnsweredGroups | None:
-        """Ask a service of this process; None: a call is to be made, for its trace, for its errors or because none is proven."""
-        handler = None if self._here is None else self._here.handler
-        if handler is None or any(check[3] for check in checks):
-            return None
-        asked = []
-        for (key, found), known in zip(groups.items(), told, strict=True):
-            some = checks if len(found) == len(checks) else [checks[index] for index in found]
-            subjects = [subject for _, subjects, _, _ in some for subject in subjects]
-            costs = [cost for _, _, cost, _ in some]
-            asked.append(
-                AskedGroup(key, subjects, [] if costs.count(1) == len(costs) else costs, 0 if known is None else known.digest)
-            )
-        answered: AnsweredGroups | None = await handler(asked)
-        return answered
 
     def _hear(self, key: GroupKey, outcome: GroupOutcome | AnsweredGroup) -> tuple[AppliedLimit, ...]:
         """Keep what is told of the levels of a group."""
@@ -220,13 +220,11 @@ def edge_limits(channel: grpc.aio.Channel, on_unreachable: OnUnreachable = OnUnr
     return LimitsClient(channel, on_unreachable=on_unreachable)
 
 
-def _add(request: CheckLimitsRequest, head: bytes, checks: list[_Check]) -> None:
-    group = request.groups.add()
-    group.MergeFromString(head)
-    group.subjects.extend([subject for _, subjects, _, _ in checks for subject in subjects])
-    costs = [cost for _, _, cost, _ in checks]
-    if costs.count(1) != len(costs):
-        group.costs.extend(costs)
+def _columns(subjects: Sequence[Sequence[str]], costs: Sequence[int], places: Sequence[int]) -> tuple[list[str], Sequence[int]]:
+    """Return the subjects of some of the checks, one behind the other, and their costs, none where each costs 1."""
+    if len(places) < len(costs):
+        subjects, costs = [subjects[place] for place in places], [costs[place] for place in places]
+    return list(chain.from_iterable(subjects)), () if costs.count(1) == len(costs) else costs
 
 
 def _outcomes(
