@@ -108,7 +108,8 @@ def from_asked(group: AskedGroup, read: ReadLevels) -> CheckGroup:
 
 def to_answered(group: AskedGroup, read: ReadLevels, outcome: GroupOutcome) -> AnsweredGroup:
     """Return what such a group is answered."""
-    return AnsweredGroup(outcome.rows, () if group.known_policies == read.digest else read.policies, read.digest)
+    policies = () if group.known_policies == read.digest else read.policies
+    return AnsweredGroup(outcome.rows, policies, read.digest, outcome.degraded)
 
 
 def to_outcome_in(response: pb.CheckLimitsResponse, group: pb.Group, read: ReadLevels, outcome: GroupOutcome) -> None:

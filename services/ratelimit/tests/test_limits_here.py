@@ -1,7 +1,7 @@
 """Checks of who is in the ratelimit service's process: what became of them is the same, without a call for each batch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,8 @@ from stylobate.clients.limit_groups import LevelSpec
 from stylobate.clients.limits import LimitsClient
 from stylobate.errors import StylobateError
 from stylobate.rpc import Call, current_call
+from stylobate_ratelimit.group_outcome import GroupOutcome
+from stylobate_ratelimit.model import CheckGroup
 
 from .test_limits_client import RecordingServicer, Service
 
@@ -117,4 +119,21 @@ async def test_a_limit_is_exact(service):
     async with service.client() as limits:
         outcomes = await asyncio.gather(*(limits.check((ORDERS,), ("anna",)) for _ in range(250)))
     assert sum(outcome.allowed for outcome in outcomes) == 2
+    assert service.servicer.requests == []
+
+
+async def test_only_those_are_degraded_of_which_a_count_could_not_be_asked(service):
+    """As where a call tells it."""
+    store = service.servicer._manager._store
+    charge = store.charge
+
+    async def partly(groups: Sequence[CheckGroup]) -> Sequence[GroupOutcome]:
+        found = await charge(groups)
+        found[0].degraded = [1]
+        return found
+
+    async with service.client() as limits:
+        store.charge = partly
+        outcomes = await asyncio.gather(*(limits.check((ORDERS,), (name,)) for name in ("anna", "ben", "cara")))
+    assert [(outcome.degraded, len(outcome.texts())) for outcome in outcomes] == [(False, 1), (True, 0), (False, 1)]
     assert service.servicer.requests == []

@@ -69,6 +69,7 @@ class AnsweredGroup(NamedTuple):
     rows: bytes
     policies: Sequence[Policy]
     policies_digest: int
+    degraded_checks: Sequence[int]
 
 
 class AnsweredGroups(NamedTuple):
