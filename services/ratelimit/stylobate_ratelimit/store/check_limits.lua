@@ -119,8 +119,8 @@ local function refused_often(key, after, within)
   return known >= after and now - tonumber(call('LINDEX', key, 0)) < within
 end
 
--- Decides a group whose levels are all GCRA and whose checks cost one charge each, where all of them pass, as most do: what is
--- told of them is what would be told by `decided`, in half of its time. Returns their rows; or nothing, and has changed nothing,
+-- Decides a group whose levels are all GCRA and counted here, and whose checks cost one charge each, where all of them pass, as
+-- most do: what is told of them is what would be told by `decided`, in half of its time. Returns their rows; or nothing, and has changed nothing,
 -- where one does not pass.
 local function passed(levels, indexes)
   local width = #levels
@@ -139,7 +139,7 @@ local function passed(levels, indexes)
     filled = row + 6
     for j = 1, width do
       local i, tolerance = indexes[j][check], tolerances[j]
-      local us = ahead[i] + charges[j]
+      local us = (ahead[i] or tolerance) + charges[j]   -- 0: one of it is counted elsewhere
       if us > tolerance then
         for done = 1, check do
           for level = 1, done < check and width or j - 1 do
