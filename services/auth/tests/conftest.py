@@ -49,7 +49,8 @@ from stylobate_auth.user_exporter import UserExporter
 from stylobate_auth.user_manager import UserManager
 from stylobate_auth.user_profile_manager import UserProfileManager
 
-from .memory_store import MemoryAuthStore, MemorySessionCopies
+from .memory_session_copies import MemorySessionCopies
+from .memory_store import MemoryAuthStore
 from .stores import bench, durable, memory, mongodb, postgres
 
 __all__ = ["bench", "durable", "memory", "mongodb", "postgres"]

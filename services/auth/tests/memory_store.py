@@ -22,7 +22,6 @@ from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.model import (
     Account,
     Credentials,
-    DueMail,
     NewAccount,
     NewMail,
     Revocation,
@@ -44,6 +43,7 @@ from .memory_failed_logins import MemoryFailedLoginChanges, MemoryFailedLoginCou
 from .memory_first_admin import MemoryFirstAdminChanges, MemoryFirstAdmins
 from .memory_grants import MemoryGrantChanges, MemoryGrants
 from .memory_kept_data import MemoryKeptData
+from .memory_mails import MailRow, MemoryMailQueue, is_good
 from .memory_refresh import MemoryRefreshChanges, MemoryRefreshTokens, TokenRow
 from .memory_roles import MemoryRoleChanges, MemoryRoles
 from .memory_service_accounts import MemoryServiceAccountChanges, MemoryServiceAccounts
@@ -55,16 +55,6 @@ _Key = tuple[str, str]
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class _MailRow:
-    """A mail and what became of it."""
-
-    mail: NewMail
-    due_at: datetime | None
-    attempts: int = 0
-    used_at: datetime | None = None
 
 
 @dataclass
@@ -89,7 +79,7 @@ class _Tables:
     issuers: dict[str, datetime] = field(default_factory=dict)
     new_emails: dict[_Key, tuple[str, str]] = field(default_factory=dict)
     old_emails: dict[_Key, str] = field(default_factory=dict)
-    mails: dict[_Key, _MailRow] = field(default_factory=dict)
+    mails: dict[_Key, MailRow] = field(default_factory=dict)
     failed: dict[_Key, tuple[FailedLogins, datetime]] = field(default_factory=dict)
     deletions: dict[_Key, tuple[UserDeletion, datetime | None]] = field(default_factory=dict)
     records: list[AuditRecord] = field(default_factory=list)
@@ -233,14 +223,14 @@ class MemoryAuthTransaction(
 
     async def add_mail(self, mail: NewMail) -> None:
         """See the port."""
-        self.tables.mails[mail.tenant, mail.id] = _MailRow(mail, mail.asked_at if mail.account_id else None)
+        self.tables.mails[mail.tenant, mail.id] = MailRow(mail, mail.asked_at if mail.account_id else None)
 
     async def use_mail_token(
         self, tenant: str, token_hash: bytes, kinds: Sequence[MailKind], now: datetime
     ) -> UsedMailToken | None:
         """See the port."""
         for key, row in self.tables.mails.items():
-            if _is_good(row, tenant, token_hash, kinds, now):
+            if is_good(row, tenant, token_hash, kinds, now):
                 self.tables.mails[key] = replace(row, used_at=now)
                 return UsedMailToken(row.mail.account_id or "", row.mail.kind)
         return None
@@ -379,7 +369,7 @@ class MemoryAuthStore(
         """See the port."""
         self._tables.records.append(record)
 
-    def mails(self) -> "MemoryMailQueue":
+    def mails(self) -> MemoryMailQueue:
         """See the port."""
         return MemoryMailQueue(self)
 
@@ -411,83 +401,6 @@ class MemoryAuthStore(
     def _tell(self) -> None:
         for callback in self._callbacks:
             callback()
-
-
-def _is_good(row: _MailRow, tenant: str, token_hash: bytes, kinds: Sequence[MailKind], now: datetime) -> bool:
-    mail = row.mail
-    is_it = (mail.tenant, mail.token_hash) == (tenant, token_hash) and mail.kind in kinds and mail.account_id is not None
-    return is_it and row.used_at is None and mail.expires_at > now
-
-
-class MemoryMailQueue:
-    """The mails of a store."""
-
-    def __init__(self, store: MemoryAuthStore) -> None:
-        self._store = store
-
-    async def take(self, now: datetime, until: datetime, most: int) -> list[DueMail]:
-        """See the port."""
-        tables = self._store._tables
-        due = [key for key, row in tables.mails.items() if row.due_at is not None and row.due_at <= now][:most]
-        taken = []
-        for key in due:
-            row = tables.mails[key] = replace(tables.mails[key], due_at=until, attempts=tables.mails[key].attempts + 1)
-            mail, account = row.mail, tables.accounts[row.mail.tenant, row.mail.account_id or ""].account
-            address = account.email
-            if mail.kind is MailKind.CHANGE_EMAIL:
-                address = tables.new_emails.get((mail.tenant, account.id), ("", ""))[0]
-            elif mail.kind is MailKind.EMAIL_CHANGED:
-                address = tables.old_emails.get((mail.tenant, account.id), "")
-            taken.append(
-                DueMail(
-                    mail.tenant,
-                    mail.id,
-                    account.id,
-                    mail.kind,
-                    address,
-                    account.display_name,
-                    mail.asked_at,
-                    mail.expires_at,
-                    row.attempts,
-                )
-            )
-        return taken
-
-    async def done(self, mail: DueMail) -> None:
-        """See the port."""
-        tables = self._store._tables
-        tables.mails[mail.tenant, mail.id] = replace(tables.mails[mail.tenant, mail.id], due_at=None)
-        if mail.kind is MailKind.EMAIL_CHANGED:
-            tables.old_emails.pop((mail.tenant, mail.account_id), None)
-
-    async def delay(self, mail: DueMail, until: datetime) -> None:
-        """See the port."""
-        tables = self._store._tables
-        tables.mails[mail.tenant, mail.id] = replace(tables.mails[mail.tenant, mail.id], due_at=until)
-
-    async def holder(self, tenant: str, token_hash: bytes, kinds: Sequence[MailKind], now: datetime) -> str | None:
-        """See the port."""
-        rows = self._store._tables.mails.values()
-        return next((row.mail.account_id for row in rows if _is_good(row, tenant, token_hash, kinds, now)), None)
-
-
-class MemorySessionCopies:
-    """Copies in memory, of this process alone."""
-
-    def __init__(self) -> None:
-        self._copies: dict[_Key, Session] = {}
-
-    async def get(self, tenant: str, session_id: str) -> Session | None:
-        """See the port."""
-        return self._copies.get((tenant, session_id))
-
-    async def put(self, session: Session) -> None:
-        """See the port."""
-        self._copies[session.tenant, session.id] = session
-
-    async def add(self, session: Session) -> None:
-        """See the port."""
-        self._copies.setdefault((session.tenant, session.id), session)
 
 
 def _later(known: Revocation, entry: Revocation) -> Revocation:

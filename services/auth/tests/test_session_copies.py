@@ -11,7 +11,7 @@ from stylobate.testing import FakeClock
 from stylobate_auth.model import Session, SessionEnd
 from stylobate_auth.store.redis import RedisSessionCopies
 
-from .memory_store import MemorySessionCopies
+from .memory_session_copies import MemorySessionCopies
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 
