@@ -30,7 +30,7 @@ class Batcher(Generic[T, R]):
         An item counts towards ``max_size`` once for each of its keys.
     :param divides: whether, of many that wait while nothing is under way, half leave with the next batch. Callers who come back
         as soon as they are answered march in step otherwise: this process waits for the answer to all of them, and then what
-        answers waits for this process.
+        answers waits for this process. Not where most of what waits was submitted ``together``.
     """
 
     def __init__(
@@ -50,6 +50,8 @@ class Batcher(Generic[T, R]):
         self._keys = keys
         self._lines: _Lines[T, R] | None = None if keys is None else _Lines()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._together = 0
+        """How many were submitted so since the last batch left."""
         self._is_beginning = False
         """Whether a task has begun that has not taken its batch yet."""
         self._closed = False
@@ -68,8 +70,12 @@ class Batcher(Generic[T, R]):
             if self._tasks:
                 await asyncio.wait(tuple(self._tasks))
 
-    def submit(self, item: T) -> "asyncio.Future[R]":
-        """Queue the item and return a future of its answer; ``await batcher.submit(item)``."""
+    def submit(self, item: T, *, together: bool = False) -> "asyncio.Future[R]":
+        """Queue the item and return a future of its answer; ``await batcher.submit(item)``.
+
+        :param together: it comes out of another batch, with its neighbours: those are out of step with what answers here already,
+            and to divide them makes two batches of what costs as much as one.
+        """
         if self._closed:
             raise RuntimeError("the batcher is closed")
         future: asyncio.Future[R] = self._loop.create_future()
@@ -77,6 +83,8 @@ class Batcher(Generic[T, R]):
             self._waiting.append((item, future, ()))
         else:
             self._lines.put((item, future, self._keys(item)))
+        if together:
+            self._together += 1
         if not self._is_beginning:
             self._begin()
         return future
@@ -103,9 +111,10 @@ class Batcher(Generic[T, R]):
     async def _run(self) -> None:
         self._is_beginning = False
         most = self._max_size
-        if self._divides and len(self._tasks) == 1 and len(self) >= _MANY:
+        if self._divides and len(self._tasks) == 1 and len(self) >= _MANY and self._together * 2 <= len(self):
             size = len(self) if self._lines is None else self._lines.size
             most = min(most, (size + 1) // 2)
+        self._together = 0
         batch = self._take(most) if self._lines is None else self._lines.take(most)
         try:
             if batch and len(self):

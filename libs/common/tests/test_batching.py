@@ -214,3 +214,17 @@ async def test_half_of_what_waits_is_half_of_its_keys() -> None:
         recorder.gate.set()
         await many
     assert [len(batch) for batch in recorder.batches] == [32, 32]
+
+
+async def test_what_comes_together_out_of_another_batch_is_not_divided() -> None:
+    """It leaves as it came; where it is the smaller part of what waits, that is divided as before."""
+    recorder = Recorder()
+    async with Batcher(recorder.flush, divides=True, keys=lambda item: (item,)) as batcher:
+        await asyncio.gather(*(batcher.submit(number, together=True) for number in range(64)))
+        assert [len(batch) for batch in recorder.batches] == [64]
+        recorder.gate.clear()
+        many = asyncio.gather(*(batcher.submit(number, together=number < 20) for number in range(64)))
+        await until(lambda: len(recorder.batches) == 3)
+        recorder.gate.set()
+        await many
+    assert [len(batch) for batch in recorder.batches] == [64, 32, 32]

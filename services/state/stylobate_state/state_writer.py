@@ -178,7 +178,7 @@ class StateWriter:
         write = self._at_once(request, seen) if seen is not None else None
         if write is None:
             write = await self.consult(request, await self.decide(request, seen))
-        (outcome,) = await self._writes.of(request.key.namespace).submit((write,))
+        (outcome,) = await self._writes.of(request.key.namespace).submit((write,), together=True)  # out of a batch of reads
         if isinstance(outcome, Written):
             return self._kept(write, outcome)
         if isinstance(outcome, (NotUnique, TooLong)):
