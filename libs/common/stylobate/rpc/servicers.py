@@ -44,7 +44,8 @@ class Servicers:
 
         :param add_to_server: the generated ``add_XServicer_to_server``.
         :param servicer: its ``ACCESS`` says for each method, by its bare name, how far it is open; its ``PROMPT``, if it has
-            one, of which requests the handler ends as soon as it is cancelled. These need no task of their own in one process.
+            one, of which requests the handler ends as soon as it is cancelled. These need no task of their own in one process,
+            and may be given the caller's own message, which they neither keep nor change.
             Its ``HERE``, if it has one, names the function of its own that does the same for who is in this process and was
             answered before: with plain values, see :mod:`stylobate.rpc.local.here`.
         :param access: the same, for one without.

@@ -8,7 +8,7 @@ import pytest
 from stylobate.api.actions.v1.module_service_pb2 import CallHookRequest, CallHookResponse, ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
 from stylobate.api.events.v1.event_service_pb2 import ReadEventsRequest
-from stylobate.rpc import Call, LocalChannel, LocalServer, RpcAccess, Servicers, current_call, from_rpc_error
+from stylobate.rpc import MAX_MESSAGE_BYTES, Call, LocalChannel, LocalServer, RpcAccess, Servicers, current_call, from_rpc_error
 from stylobate.testing.until import until
 
 from .probe import Probe, Wire
@@ -230,3 +230,21 @@ async def test_who_asks_waits_no_longer_than_it_wants(prompt: Wire):
         await ask(CallHookRequest(hook="wait"), 5, ())
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
     assert task.cancelling() == 0
+
+
+async def test_who_asks_hands_its_message_over(prompt: Wire):
+    """It is not encoded and read again; what is refused for how it is encoded is refused all the same, and so is an answer."""
+    ask, request = prompt.modules.CallHook.ask, CallHookRequest(hook="echo", event=b"x")
+    answer = await ask(request, 5, ())
+    assert prompt.probe.requests[-1] is request
+    assert prompt.probe.responses[-1] is answer
+    for refused, reason in (
+        (CallHookRequest(hook="echo\0"), "INVALID_INPUT"),
+        (CallHookRequest(hook="echo", event=bytes(MAX_MESSAGE_BYTES)), "CALL_FAILED"),
+        (CallHookRequest(hook="too_much"), "ANSWER_TOO_LARGE"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await ask(refused, 5, ())
+        assert from_rpc_error(raised.value).reason == reason
+    assert prompt.probe.requests[-1].hook == "too_much"
+    assert not [seen for seen in prompt.probe.requests if "\0" in seen.hook]
