@@ -40,6 +40,21 @@ def pytest_configure() -> None:
     logging.getLogger("asyncio").addHandler(_lost)
 
 
+@pytest.fixture(scope="session")
+def mongo_url(mongo_url: str) -> str:
+    """Give the same, and hold what is sent there against what a sharded cluster would take."""
+    from pymongo import monitoring  # noqa: PLC0415  the driver, for whoever uses it
+    from stylobate.testing.shards import Shards, shard_keys  # noqa: PLC0415  the same
+
+    page = Path(__file__).parent / "docs" / "concepts" / "storage.md"
+    shards = Shards(shard_keys(page.read_text(encoding="utf-8")))
+    monitoring.register(shards)
+    _refused.append(shards.refused)
+    return mongo_url
+
+
+_refused: list[list[str]] = []
+"""What a sharded cluster would have refused."""
 _FIRST = ("tests/contract/", "libs/common/tests/http/")
 """Those that share a platform for minutes, one after the other, and those that wait most."""
 
@@ -82,3 +97,16 @@ def _nothing_fails_unseen() -> Iterator[None]:
         told = "\n\n".join(_lost.told)
         _lost.told.clear()
         pytest.fail(told, pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _a_sharded_cluster_would_take_it(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail where a command was sent to MongoDB that a cluster with the documented shard keys refuses."""
+    yield
+    for refused in _refused:
+        if request.node.get_closest_marker("not_sharded"):
+            refused.clear()
+        elif refused:
+            told = "a sharded MongoDB would refuse:\n" + "\n".join(dict.fromkeys(refused))
+            refused.clear()
+            pytest.fail(told, pytrace=False)

@@ -5,6 +5,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+from stylobate.testing.shards import Shards, shard_keys
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "concepts" / "storage.md").read_text(encoding="utf-8")
 SECTION = PAGE.partition("### By what collections are sharded")[2].partition("\n## ")[0]
@@ -44,3 +47,32 @@ def test_no_key_breaks_what_is_unique() -> None:
         for index in command.get("indexes", ()) if members else ():
             if index.get("unique") and f"`{index['name']}`" not in giving_way:
                 assert list(index["key"])[: len(members)] == members, (command["createIndexes"], index["name"])
+
+
+SENT: list[tuple[str, dict[str, Any], str]] = [
+    ("update", {"update": "audit_pack", "updates": [{"q": {"_id": 1}, "u": {}}]}, ""),
+    ("update", {"update": "audit_pack", "updates": [{"q": {"block": 1}, "u": {}, "multi": True}]}, ""),
+    ("update", {"update": "audit_pack", "updates": [{"q": {"tenant": "a", "last": {"$gt": 1}}, "u": {}}]}, "not name last"),
+    ("update", {"update": "audit_pack", "updates": [{"q": {"_id": 1}, "u": {}, "upsert": True}]}, "not name tenant, last"),
+    ("update", {"update": "audit_pack", "updates": [{"q": {"_id": 1}, "u": [{"$set": {"last": 1}}]}]}, "changes last"),
+    ("update", {"update": "lease", "updates": [{"q": {}, "u": {}, "upsert": True}]}, ""),
+    ("findAndModify", {"findAndModify": "session", "query": {"token": 1}}, "not name _id"),
+    ("findAndModify", {"findAndModify": "session", "query": {"$and": [{"_id": {"$eq": 1}}]}}, ""),
+    ("delete", {"delete": "ban", "deletes": [{"q": {"tenant": "a"}, "limit": 1}]}, "not name level, subject"),
+    ("delete", {"delete": "ban", "deletes": [{"q": {"tenant": "a"}, "limit": 0}]}, ""),
+    ("aggregate", {"aggregate": "lease", "pipeline": [{"$lookup": {"from": "ban"}}], "autocommit": False}, "joins ban"),
+    ("aggregate", {"aggregate": "lease", "pipeline": [{"$lookup": {"from": "ban"}}]}, ""),
+]
+
+
+@pytest.mark.parametrize(("name", "command", "said"), SENT)
+def test_what_a_cluster_refuses_is_known(name: str, command: dict[str, Any], said: str) -> None:
+    """Every test that sends something to a MongoDB is held against these rules (conftest.py)."""
+    found = [*Shards(shard_keys(PAGE)).refusals(name, command)]
+    assert len(found) == bool(said)
+    assert all(said in one for one in found)
+
+
+def test_the_keys_are_those_of_the_table() -> None:
+    """So none is passed over by the rules."""
+    assert shard_keys(PAGE) == {name: key for name, (key, _) in rows().items()}

@@ -266,6 +266,7 @@ async def test_a_transaction_seals_each_for_its_own_place(place: Place) -> None:
     assert await place.get("1") == await place.get("2") == DATA
 
 
+@pytest.mark.not_sharded
 async def test_swapped_and_altered_ciphertext_is_refused_and_harms_no_other(place: Place) -> None:
     """Whoever writes into the database moves no value from row to row, nor from field to field."""
     for key in ("1", "2", "3"):
@@ -314,6 +315,7 @@ async def test_text_that_looks_sealed_is_text(place: Place) -> None:
     assert (await place.get("2"))["bank"]["iban"] == stolen
 
 
+@pytest.mark.not_sharded
 async def test_what_was_stored_before_is_read_and_sealed_when_it_is_written(place: Place) -> None:
     """A namespace may say later that a field is encrypted."""
     await place.put("1", DATA)

@@ -101,6 +101,7 @@ async def test_an_entry_is_written_where_it_changes(on_mongodb):
 
 
 @pytest.mark.timeout(150)
+@pytest.mark.not_sharded
 async def test_a_builder_that_is_killed_leaves_what_it_did(mongo_databases):
     """Killed in the middle of a transaction; two others go on where it was, and every object is entered once."""
     async with (

@@ -15,6 +15,7 @@ from stylobate.database import MigrationSet
 from stylobate.database.mongodb import MongoManager
 from stylobate.testing.fixtures import MongoFor
 
+pytestmark = pytest.mark.not_sharded
 AUDIT = MigrationSet.of("audit", "stylobate.audit")
 BLOCK = 10
 RECORDS, PACKS, BLOCKS = "audit_record", "audit_pack", "audit_block"

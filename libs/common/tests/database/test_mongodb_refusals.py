@@ -10,7 +10,7 @@ from stylobate.database.migrations import MigrationError, MigrationSet
 from stylobate.database.mongodb import MongoManager, MongoMigrator
 from stylobate.database.mongodb.address import users_of
 from stylobate.database.mongodb.copying import connected
-from stylobate.database.mongodb.refusal import check_greeting, look
+from stylobate.database.mongodb.refusal import check_greeting, look, tell_sharded
 from stylobate.launcher.commands.config import findings
 from stylobate.launcher.embedded import EmbeddedMongo
 from stylobate.testing.ports import free_ports
@@ -77,7 +77,7 @@ def _listens(port: int) -> bool:
         ({"maxWireVersion": 17, "isreplicaset": True}, "was not begun"),
         ({"maxWireVersion": 17, "setName": "other"}, "named other"),
         ({"maxWireVersion": 17, "setName": "rs0"}, ""),
-        ({"maxWireVersion": 25, "msg": "isdbgrid"}, ""),
+        ({"maxWireVersion": 25, "msg": "isdbgrid"}, "a mongos, .* must not say replicaSet="),
     ],
 )
 def test_a_greeting_tells(hello: dict[str, object], said: str) -> None:
@@ -87,6 +87,14 @@ def test_a_greeting_tells(hello: dict[str, object], said: str) -> None:
         return
     with pytest.raises(ConfigError, match=f"STYLOBATE_DATABASE_URL: database db1,db2/stylobate: .*{said}"):
         check_greeting("STYLOBATE_DATABASE_URL", URL, hello)
+
+
+def test_a_sharded_cluster_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """It is taken, with a line in the log that nobody has tried it."""
+    check_greeting("STYLOBATE_DATABASE_URL", "mongodb://router/stylobate", {"maxWireVersion": 25, "msg": "isdbgrid"})
+    for _ in range(2):
+        tell_sharded("router:27017")
+    assert caplog.text.count("never run on a sharded cluster") == 1
 
 
 def test_where_users_stand_is_told_by_the_url() -> None:

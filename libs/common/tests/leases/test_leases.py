@@ -131,11 +131,7 @@ async def test_all_that_a_process_holds_is_renewed(database):
     tasks = [asyncio.create_task(manager.run(name, work)) for name in ("a", "b", "c")]
     await until(lambda: len(begun) == 3)
     first = await database.fetchval("select max(expires_at) from lease")
-    async with asyncio.timeout(60):
-        while True:
-            if await database.fetchval("select min(expires_at) from lease") >= first + 2 * _SHORT:
-                break
-            await asyncio.sleep(0.01)
+    await until(lambda: database.fetchval("select min(expires_at) from lease"), lambda ends: ends >= first + 2 * _SHORT)
     assert len(begun) == 3
     await database.execute("update lease set holder = 'thief', token = 2, expires_at = clock_timestamp() where name = 'b'")
     await until(lambda: len(begun) == 4)

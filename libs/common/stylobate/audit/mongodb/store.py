@@ -19,6 +19,8 @@ RECORDS = "audit_record"
 _LATEST_FIRST = {"time": -1, "_id": -1}
 _SAID = itemgetter("_id", "time", "tenant", "actor", "via", "action", "target", "outcome", "reason", "request_id", "detail")
 """What a record's digest is made of, in this order."""
+_FOUND_BY = ("_id", "tenant", "time")
+"""The id, and what a cluster is sharded by: an upsert has to name that."""
 _LEAST_BYTES = 2000
 
 
@@ -101,8 +103,8 @@ async def _added(transaction: MongoTransaction, documents: Sequence[Document]) -
     """Insert those that are not there."""
     updates: list[Document] = [
         {
-            "q": {"_id": one["_id"]},
-            "u": {"$setOnInsert": {name: value for name, value in one.items() if name != "_id"}},
+            "q": {name: one[name] for name in _FOUND_BY},
+            "u": {"$setOnInsert": {name: value for name, value in one.items() if name not in _FOUND_BY}},
             "upsert": True,
         }
         for one in documents

@@ -25,7 +25,7 @@ from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.faults import FAULTS, ClashError, LoginRefusedError, fault_of, unavailable
 from stylobate.database.mongodb.lean_pool import LeanPool
 from stylobate.database.mongodb.leftovers import Leftovers
-from stylobate.database.mongodb.refusal import check_greeting, is_about_rights, look, may_not, refusals
+from stylobate.database.mongodb.refusal import check_greeting, is_about_rights, is_sharded, look, may_not, refusals, tell_sharded
 from stylobate.database.mongodb.signals import COLLECTION as SIGNAL
 from stylobate.database.mongodb.signals import Signalled, Signals
 from stylobate.database.mongodb.statements import Collection, Do, Document, R, Statements
@@ -251,8 +251,11 @@ class MongoManager(Statements):
         """Ask for a sign of life. Raises DatabaseUnavailableError, and ConfigError for what no waiting cures."""
         try:
             with refusals(setting, url):
-                check_greeting(setting, url, await self._ways.current.client.admin.command("hello"))
+                hello = await self._ways.current.client.admin.command("hello")
+                check_greeting(setting, url, hello)
                 await self._ways.current.look()
+            if is_sharded(hello):
+                tell_sharded(self.where)
         except ServerSelectionTimeoutError as error:
             await look(setting, url)
             raise unavailable(error) from error

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from pymongo import AsyncMongoClient
@@ -11,11 +12,13 @@ from pymongo.uri_parser import parse_uri
 from stylobate.config import ConfigError
 from stylobate.database.address import hosts
 from stylobate.database.mongodb.faults import NOT_US
+from stylobate.logs import get_logger
 
 _WIRE_6 = 17
 """What MongoDB 6.0 says of itself in its greeting."""
 _LOOK_MS = 1000
 _MAY_NOT = 13
+_log = get_logger("app")
 _NO_TLS, _NOT_TRUSTED = "SSL handshake failed", "CERTIFICATE_VERIFY_FAILED"
 
 
@@ -71,7 +74,9 @@ def check_greeting(setting: str, url: str, hello: Mapping[str, Any]) -> None:
         said = "the server is older than MongoDB 6.0"
     elif hello.get("isreplicaset"):
         said = "its replica set was not begun: run rs.initiate() once (one member is enough)"
-    elif hello.get("msg") != "isdbgrid" and not hello.get("setName"):
+    elif is_sharded(hello):
+        said = "a mongos, before a sharded cluster: it has no replica set, so the URL must not say replicaSet=" if wanted else ""
+    elif not hello.get("setName"):
         said = (
             "a standalone server, which has no transactions: start it with --replSet rs0 and run rs.initiate() once "
             "(one member is enough)"
@@ -80,6 +85,18 @@ def check_greeting(setting: str, url: str, hello: Mapping[str, Any]) -> None:
         said = f"its replica set is named {hello['setName']}, and the URL says replicaSet={wanted}"
     if said:
         raise ConfigError([f"{setting}: database {hosts(url)}: {said}"])
+
+
+def is_sharded(hello: Mapping[str, Any]) -> bool:
+    """Return whether a mongos answered."""
+    return hello.get("msg") == "isdbgrid"
+
+
+@cache
+def tell_sharded(where: str) -> None:
+    """Say once that nobody has tried this."""
+    keys = "docs/concepts/storage.md says by what to shard, and what to leave whole"
+    _log.warning("database_is_sharded", database=where, untested="the platform was never run on a sharded cluster", see=keys)
 
 
 async def greet(client: AsyncMongoClient[Any], setting: str, url: str) -> None:

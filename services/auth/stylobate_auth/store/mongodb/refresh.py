@@ -24,11 +24,6 @@ _WITH_ACCOUNT: list[dict[str, Any]] = [
     {"$unwind": "$account"},
     {"$set": {"now": NOW}},
 ]
-_WITH_SESSION: list[dict[str, Any]] = [
-    {"$lookup": {"from": "session", "localField": "session_id", "foreignField": "_id", "as": "session"}},
-    {"$unwind": "$session"},
-    {"$replaceWith": {"$mergeObjects": ["$session", {"spent": {"$unsetField": {"field": "session", "input": "$$ROOT"}}}]}},
-]
 
 
 class _OvertakenError(Exception):
@@ -140,11 +135,19 @@ async def _find(
     seen = {document["token"] for document in documents}
     # one that is spent between the two looks is found by the second
     if spent := [one for one in hashes if one not in seen]:
-        pipeline = [{"$match": {"_id": {"$in": spent}}}, *_WITH_SESSION, *_WITH_ACCOUNT]
-        documents += await database.aggregate("spent_token", pipeline)
+        documents += await _of_spent(database, await database.find("spent_token", {"_id": {"$in": spent}}))
     found = [await _found(document, sealing) for document in documents]
     by_key = {(one.session.tenant, one.token.hash): one for one in found}
     return [by_key.get(key) for key in keys]
+
+
+async def _of_spent(database: MongoManager | MongoTransaction, tokens: Sequence[Document]) -> list[Document]:
+    """Return the sessions of tokens, each with the token as ``spent``: a transaction may join nothing that is sharded."""
+    if not tokens:
+        return []
+    asked = {"$match": {"_id": {"$in": [token["session_id"] for token in tokens]}}}
+    sessions = {session["_id"]: session for session in await database.aggregate("session", [asked, *_WITH_ACCOUNT])}
+    return [{**sessions[token["session_id"]], "spent": token} for token in tokens if token["session_id"] in sessions]
 
 
 async def _found(document: Document, sealing: AccountSealing) -> FoundRefresh:
