@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from pymongo.errors import AutoReconnect
 from stylobate.config import ConfigError
 from stylobate.database.migrations import MigrationError, MigrationSet
 from stylobate.database.mongodb import MongoManager, MongoMigrator
 from stylobate.database.mongodb.copying import MongoMoments
+from stylobate.database.mongodb.ways import Way
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.testing.mongo_users import MongoWithUsers
 from stylobate.testing.until import until
@@ -110,6 +112,31 @@ async def test_no_statement_fails_while_a_password_is_exchanged(server: MongoWit
         assert await database.count("entry", {}) == done, "none is missing, and none was done twice"
         await asyncio.gather(*asked)
         assert (await database.health()).status == "healthy"
+
+
+async def test_who_waited_for_a_connection_goes_on_with_the_other_login(server: MongoWithUsers) -> None:
+    """When another connection was refused the driver sends all away who wait for one: nothing of theirs was done."""
+    paused = AutoReconnect("127.0.0.1:27017: connection pool paused (configured timeouts: timeoutMS: 4000.0ms)")
+    asked = asyncio.Event()
+
+    async def once_sent_away(way: Way) -> int:
+        if way is former:
+            raise paused
+        return 1
+
+    async with user(server, "max", "first"), opened(server.url("max", "first"), asked.set) as database:
+        former = database.way()
+        with pytest.raises(DatabaseUnavailableError):  # as when a server is gone: nobody was refused
+            await database.run(lambda way: way, lambda way, _: once_sent_away(way))
+        await server.command("updateUser", "max", pwd="second")
+        with pytest.raises(DatabaseUnavailableError):
+            await asyncio.gather(*(database.find("letter", {"_id": number}) for number in range(8)))
+        assert former.is_refused()
+        waiting = asyncio.create_task(database.run(lambda way: way, lambda way, _: once_sent_away(way)))
+        asked.clear()
+        await asked.wait()
+        await database.use(server.url("max", "second"))
+        assert await waiting == 1
 
 
 async def test_another_user_takes_over(server: MongoWithUsers) -> None:

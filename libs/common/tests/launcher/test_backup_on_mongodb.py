@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from bson import Binary, Int64
-from pymongo import MongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from stylobate.database import MigrationError
 from stylobate.database.mongodb import DuplicateError, MongoManager, copying
 from stylobate.database.mongodb.address import database_of
@@ -220,3 +220,27 @@ async def test_what_is_no_document_is_refused(url: str, file: bytes, said: str) 
     async with adding(url, "a") as into:
         with pytest.raises(MigrationError, match=said):
             await into.put("thing", (), pieces())
+
+
+async def test_a_moment_that_the_server_has_let_go_is_one_line(url: str) -> None:
+    """Which says what to raise: whoever reads for longer than the server keeps a moment cannot have it back."""
+    window = "minSnapshotHistoryWindowInSeconds"
+    async with looking(url, "a") as database, AsyncMongoClient[dict[str, Any]](url) as client:
+        await database.insert("thing", [{"_id": 0}])
+        await database.insert("migration", [{"_id": {"set": "x", "number": 1}, "checksum": "c"}])
+        kept = (await client.admin.command({"setParameter": 1, window: 0}))["was"]
+        try:
+            async with MongoMoments().snapshot(url, "a") as moment:
+                assert await moment.enter("a", use_role=False)
+
+                async def said() -> str:
+                    await database.update_one("thing", {"_id": 0}, {"$inc": {"n": 1}})
+                    try:
+                        await moment.read("thing", (), nowhere)
+                    except MigrationError as error:
+                        return str(error)
+                    return ""
+
+                assert f"raise its parameter {window} (300 unless it is set)" in await until(said)
+        finally:
+            await client.admin.command({"setParameter": 1, window: kept})

@@ -5,6 +5,7 @@ from typing import Any
 
 from bson.errors import BSONError, InvalidDocument
 from pymongo.errors import (
+    AutoReconnect,
     BulkWriteError,
     ConnectionFailure,
     InvalidOperation,
@@ -25,6 +26,7 @@ _TOO_LARGE = "too large"
 NOT_US = (18, 8000)
 """The server answers, and does not let this user in with this password."""
 _MAY_NOT, _GONE, _NOT_LET_IN = 13, "requires authentication", "AuthenticationFailed"
+_PAUSED = "connection pool paused"
 _REFUSED = frozenset((15, 22, 10334, 17280, 17419, 17420))
 """What a value is to blame for: it overflows, cannot be BSON, or is too large."""
 _MAY_PASS = frozenset(
@@ -75,6 +77,11 @@ def is_refused(error: BaseException) -> bool:
     if not isinstance(error, OperationFailure):
         return False
     return error.code in NOT_US or (error.code == _MAY_NOT and _GONE in str(error))
+
+
+def was_not_sent(error: BaseException) -> bool:
+    """Return whether it met a pool that was closed while it waited for a connection, because of what another one met."""
+    return isinstance(error, AutoReconnect) and _PAUSED in str(error)
 
 
 def fault_of(error: BaseException) -> Exception | None:

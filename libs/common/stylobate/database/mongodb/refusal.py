@@ -58,6 +58,8 @@ def is_about_rights(error: OperationFailure) -> bool:
 def may_not(error: OperationFailure) -> str:
     """Return what the user may not do, without the values of the command."""
     said = str((error.details or {}).get("errmsg", error)).partition(" {")[0]
+    if said.endswith("requires authentication"):
+        return f"the server lets nobody in without a user and password, which belong in the URL: {said}"
     return f"the user needs readWrite and dbAdmin there: {said}"
 
 

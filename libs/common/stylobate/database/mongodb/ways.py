@@ -18,7 +18,7 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 
 from stylobate.database.login import Login
-from stylobate.database.mongodb.faults import NOT_US, LoginRefusedError, is_refused, unavailable
+from stylobate.database.mongodb.faults import NOT_US, LoginRefusedError, is_refused, unavailable, was_not_sent
 from stylobate.database.mongodb.statements import Collection, Document
 from stylobate.database.mongodb.succession import Succession
 from stylobate.database.mongodb.transaction import MAJORITY
@@ -59,6 +59,11 @@ class Way:
         """
         session._client = self.client  # noqa: SLF001
 
+    def is_refused(self) -> bool:
+        """Return whether the driver takes a server for lost because that did not let us in."""
+        servers = self.client.topology_description.server_descriptions().values()
+        return any(is_refused(one.error) for one in servers if one.error is not None)
+
     async def look(self) -> None:
         """Ask for what the server does not let everybody see. Raises as the driver does."""
         with pymongo.timeout(self._statement_s):
@@ -87,13 +92,17 @@ class Ways:
 
     async def found(self, refused: Way, error: BaseException) -> bool:
         """Return whether there is another way by now, for what the server refused because of who we are: it was not done."""
-        if not is_refused(error):
+        if not is_refused(error) and not (was_not_sent(error) and self._is_left(refused)):
             return False
         if self.current is not refused:
             return True
         if self._finding is None:  # many that are refused ask once
             self._finding = asyncio.create_task(self._find(), name="database-login")
         return await asyncio.shield(self._finding)
+
+    def _is_left(self, way: Way) -> bool:
+        """Return whether a way is not taken any more, or is about to be left because the server refused it."""
+        return way is not self.current or self._finding is not None or way.is_refused()
 
     async def settled(self) -> Way:
         """Return the way that is taken; while another is looked for, after that."""
