@@ -1,7 +1,7 @@
 """What the PostgreSQL adapter owes beside the port's contract: locks in one order, nothing in the server's log, keys migrated."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import Any
@@ -21,6 +21,7 @@ from stylobate_auth.errors import EmailTakenError
 from stylobate_auth.model import Account, NewAccount, Revocation, RevocationKind, Session, SessionEnd
 from stylobate_auth.refresh_token import RefreshToken, Rotation
 from stylobate_auth.store.postgres import PostgresAuthStore
+from stylobate_auth.store.postgres.grants import _COVERING, _GRANTED
 from stylobate_auth.store.postgres.refresh import _FIND
 
 SETS = (
@@ -197,11 +198,20 @@ async def test_the_migration_writes_the_keys_that_are_looked_for(store: Any, dat
         assert await store.credentials("default", email_key(name), "", NOW) is None
 
 
-async def test_looking_up_refresh_tokens_is_planned_once(database: Any, store: Any) -> None:
+@pytest.mark.parametrize(
+    ("sql", "asked"),
+    [
+        (_FIND, (["default"] * 4, [b"hash"] * 4)),
+        (_GRANTED.format(most=101), ([0], ["default"], ["ada"], ["docs:read"], NOW)),
+        (_COVERING, ([0], ["default"], ["ada"], ["docs:read"], ["/a"], NOW)),
+    ],
+    ids=["refresh tokens", "grants", "grants of resources"],
+)
+async def test_looking_up_a_few_is_planned_once(database: Any, sql: str, asked: Sequence[object]) -> None:
     """However many are looked up: planning costs more than to find a few."""
     async with database.transaction() as connection:
         for _ in range(12):
-            await connection.fetch(_FIND, ["default"] * 4, [new_id().encode()] * 4)
-        asked = "select generic_plans, custom_plans from pg_prepared_statements where statement = $1"
-        (plans,) = await connection.fetch(asked, _FIND)
+            await connection.fetch(sql, *asked)
+        counts = "select generic_plans, custom_plans from pg_prepared_statements where statement = $1"
+        (plans,) = await connection.fetch(counts, sql)
     assert (plans["generic_plans"], plans["custom_plans"]) == (7, 5)

@@ -11,11 +11,12 @@ from stylobate.idempotency.port import Answer, Claim
 _FIND = """
 select request, answer from idempotency where tenant = $1 and caller = $2 and method = $3 and key = $4 and expires_at > $5
 """
-# A key whose holder commits between our snapshot and our lock is found out by _ANSWER.
+# A key whose holder commits between our snapshot and our lock is found out by _ANSWER. One array is selected, so that the planner
+# does not see how many there are and plans once (ADR 0213).
 _CLAIM = """
 with asked as materialized (
-    select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[]) with ordinality
-        as a (tenant, caller, method, key, at, lock, n)
+    select * from unnest((select $1::text[]), $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::bigint[])
+        with ordinality as a (tenant, caller, method, key, at, lock, n)
 ), held as materialized (
     select n, pg_try_advisory_xact_lock(lock) as is_free from asked
 )

@@ -14,7 +14,7 @@ from stylobate.database.memory import MemoryTransaction
 from stylobate.idempotency import Answer, Claim, IdempotencyLedger, KeyTakenError
 from stylobate.idempotency.memory import MemoryIdempotencyLedger
 from stylobate.idempotency.mongodb import MongoIdempotencyLedger
-from stylobate.idempotency.postgres import PostgresIdempotencyLedger
+from stylobate.idempotency.postgres import _CLAIM, PostgresIdempotencyLedger
 from stylobate.testing.until import until
 
 NOW = datetime.now(UTC)
@@ -126,3 +126,13 @@ async def test_what_has_expired_counts_as_missing(bench: Bench) -> None:
     assert await bench.ledger.find(later) == Answer(b"hash", b"new")
     assert await bench.ledger.prune(NOW + timedelta(hours=1)) == 1
     assert await bench.ledger.find(later) == Answer(b"hash", b"new")
+
+
+async def test_claims_are_planned_once(postgres: Bench) -> None:
+    """However many they are: PostgreSQL takes longer to plan a few than to look them up."""
+    async with postgres.transaction() as transaction:
+        for number in range(12):
+            await postgres.ledger.claim(transaction, [replace(CLAIM, key=f"{number}")])
+        asked = "select generic_plans, custom_plans from pg_prepared_statements where statement = $1"
+        (plans,) = await transaction.fetch(asked, _CLAIM)
+    assert (plans["generic_plans"], plans["custom_plans"]) == (7, 5)

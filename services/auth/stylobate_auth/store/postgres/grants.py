@@ -29,10 +29,11 @@ returning g.*
 """
 _NEXT_END = "select min(expires_at) from resource_grant where expires_at is not null"
 # Each subject and permission is a range of the primary key, read no further than asked for. The limit is written out: a plan that
-# must do for any limit reads and sorts all of them.
+# must do for any limit reads and sorts all of them. An array is selected, so that the planner does not see how many are asked for
+# and plans once (ADR 0213).
 _GRANTED = """
 select q.number, g.resource
-from unnest($1::int[], $2::text[], $3::text[], $4::text[]) as q (number, tenant, subject, permission)
+from unnest((select $1::int[]), $2::text[], $3::text[], $4::text[]) as q (number, tenant, subject, permission)
 cross join lateral (
     select resource from resource_grant g
     where g.tenant = q.tenant and g.subject = q.subject and g.permission = q.permission
@@ -45,7 +46,7 @@ _UNDER = _GRANTED.replace(
 )
 _COVERING = """
 select q.number, g.*
-from unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::text[]) as q (number, tenant, subject, permission, resource)
+from unnest((select $1::int[]), $2::text[], $3::text[], $4::text[], $5::text[]) as q (number, tenant, subject, permission, resource)
 join resource_grant g on g.tenant = q.tenant and g.subject = q.subject and g.permission = q.permission
   and g.resource = q.resource and (g.expires_at is null or g.expires_at > $6)
 order by q.number, g.subject, g.permission, g.resource
