@@ -46,7 +46,8 @@ _UNDER = _GRANTED.replace(
 )
 _COVERING = """
 select q.number, g.*
-from unnest((select $1::int[]), $2::text[], $3::text[], $4::text[], $5::text[]) as q (number, tenant, subject, permission, resource)
+from unnest((select $1::int[]), $2::text[], $3::text[], $4::text[], $5::text[])
+    as q (number, tenant, subject, permission, resource)
 join resource_grant g on g.tenant = q.tenant and g.subject = q.subject and g.permission = q.permission
   and g.resource = q.resource and (g.expires_at is null or g.expires_at > $6)
 order by q.number, g.subject, g.permission, g.resource
