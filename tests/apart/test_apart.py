@@ -76,7 +76,7 @@ def test_everything_of_a_namespace_is_in_its_database(
     assert archive.ask("select count(*) from state.outbox_event where stream = 'orders' and number is not null") == 2
     assert archive.ask("select count(*) from state.state_entry") > 0
     listing = platform.command("hooks", "list")
-    assert "state@orders" in listing.stdout, listing.stdout + listing.stderr
+    assert "state@archive" in listing.stdout, listing.stdout + listing.stderr
 
 
 def test_a_backup_has_every_database(platform: Platform, archive: Archive, ada: Person, tmp_path: Path) -> None:

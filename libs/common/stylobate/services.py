@@ -51,8 +51,8 @@ class ServiceSpec:
     """The sets its database schema is made of, in order; none: the service has no database."""
     owner_keys: str = ""
     """The table of keys that are destroyed with an account, by ids that stand first: no backup holds it. Empty: there is none."""
-    apart: tuple[str, str] | None = None
-    """The settings that name its further databases, and which of them the log of each namespace there is in; None: it has one."""
+    apart: str = ""
+    """The setting that names its further databases, each with a log of its own; empty: it has one database."""
     module_databases: str = ""
     """The setting that names what modules keep data of their own in; empty: it does not run modules."""
     grpc_port: int = 0

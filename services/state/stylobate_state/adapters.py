@@ -12,14 +12,13 @@ from stylobate.outbox.port import Numbering
 
 from stylobate_state.places import SOURCE
 from stylobate_state.store.forgetting import ForgettingStore
-from stylobate_state.store.moving import Carrier
-from stylobate_state.store.no_carrier import NoCarrier
+from stylobate_state.store.moving import LoadStore
 from stylobate_state.store.owner_keys import OwnerKeyStore
 from stylobate_state.store.places import PlaceStore
 from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import PostgresStateStore
-from stylobate_state.store.postgres_carrier import PostgresCarrier
 from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
+from stylobate_state.store.postgres_loads import PostgresLoadStore
 from stylobate_state.store.postgres_owner_keys import PostgresOwnerKeyStore
 from stylobate_state.store.postgres_places import PostgresPlaceStore
 from stylobate_state.store.postgres_projections import PostgresProjectionStore
@@ -42,6 +41,7 @@ class Adapters:
     data_keys: DataKeyStore
     store: StateStore
     places: PlaceStore
+    loads: LoadStore
     projections: ProjectionStore
     timers: TimerStore
     forgetting: ForgettingStore
@@ -62,29 +62,14 @@ def adapters_of(storage: Storage) -> Adapters:
     )
 
 
-def carrier(here: Adapters, there: Adapters, name: str) -> Carrier:
-    """Return what carries namespaces from one database to another.
-
-    :param name: of the other.
-    """
-    match here.storage, there.storage:
-        case PostgresStorage(database=one), PostgresStorage(database=other):
-            return PostgresCarrier(one, other, PostgresStateStore(other, PostgresStorage(other).idempotency()), SOURCE, name)
-        case one, other if not isinstance(one, PostgresStorage) and not isinstance(other, PostgresStorage):
-            from stylobate_state.store.mongodb import MongoCarrier, MongoStateStore  # noqa: PLC0415  the driver: 11 MB
-
-            states = MongoStateStore(other.database, other.idempotency())
-            return MongoCarrier(one.database, other.database, states, SOURCE, name)
-    return NoCarrier(name)
-
-
 def _on_postgres(storage: PostgresStorage) -> dict[str, Any]:
     database, ledger = storage.database, storage.idempotency()
     store = PostgresStateStore(database, ledger)
     return {
         "ledger": ledger,
         "store": store,
-        "places": PostgresPlaceStore(database, SOURCE),
+        "places": PostgresPlaceStore(database),
+        "loads": PostgresLoadStore(database),
         "projections": PostgresProjectionStore(database, store),
         "timers": PostgresTimerStore(database),
         "forgetting": PostgresForgettingStore(database),
@@ -101,7 +86,8 @@ def _on_mongodb(storage: Any) -> dict[str, Any]:
     return {
         "ledger": ledger,
         "store": store,
-        "places": mongodb.MongoPlaceStore(database, SOURCE),
+        "places": mongodb.MongoPlaceStore(database),
+        "loads": mongodb.MongoLoadStore(database),
         "projections": mongodb.MongoProjectionStore(database, store),
         "timers": mongodb.MongoTimerStore(database),
         "forgetting": mongodb.MongoForgettingStore(database),

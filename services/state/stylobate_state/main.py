@@ -35,7 +35,7 @@ from stylobate_state.settings import StateSettings
 from stylobate_state.state_cache import StateCache
 from stylobate_state.state_key_servicer import StateKeyServicer
 from stylobate_state.state_manager import StateManager
-from stylobate_state.state_mover import StateMover, Target
+from stylobate_state.state_mover import StateMover
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_ephemeral import MemoryEphemeralStore
@@ -102,17 +102,20 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     app.servicer(add_StateServiceServicer_to_server, StateServicer(manager, watches, main.idempotency, apart))
     _serve_owned(app, manager, environment)
     projections = {name: room.projections for name, room in rooms.items()}
-    _serve_projections(app, main.projections, environment, manager, apart=projections, logs=logs_of_projections(sources, rooms))
+    _serve_projections(
+        app, main.projections, environment, manager, apart=projections, logs=logs_of_projections(sources, settings.places)
+    )
     forgetters: dict[str, HistoryForgetter] = {}
-    for room in (main, *(room for room in further if room.apart)):  # in the others nothing stands yet
+    for room in (main, *further):
+        await room.relay_events()
+        if room.name and not room.apart:
+            continue  # nothing stands there now
         here = {name: one for name, one in manager.namespaces.items() if rooms.get(name, main) is room}
         forgetter = room.forgetter(here, settings, ttls)
         forgetters |= dict.fromkeys(here, forgetter)
         await room.start(here, [index for index in indexes if index.namespace in here], manager, forgetter)
-    targets = {room.name: Target(room.places, main.carrier(room)) for room in further}
-    mover = StateMover(
-        manager.namespaces, indexes=indexes, places=settings.places, main=main.places, targets=targets, ephemeral=ttls
-    )
+    homes = {home.name: home for home in (room.home() for room in (main, *further))}
+    mover = StateMover(manager.namespaces, indexes=indexes, places=settings.places, homes=homes, new_id=new_id, ephemeral=ttls)
     texts = {name: room.texts for name, room in rooms.items()}
     reencryptor = Reencryptor(manager.namespaces, environment.store, sealing, main.texts, apart=texts, ephemeral=ttls)
     app.servicer(add_StateKeyServiceServicer_to_server, StateKeyServicer(reencryptor))

@@ -1,7 +1,7 @@
 """What becomes of an owner's objects, and of its name in the log, once the account is deleted: as each namespace says."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from stylobate.declarations.states_file import DELETE, KEEP
@@ -59,6 +59,11 @@ class OwnerForgetter:
         self._store = environment.store
         self._writer = writer
         self._forgetters = forgetters
+
+    @property
+    def namespaces(self) -> Collection[str]:
+        """Those that say it."""
+        return self._namespaces.keys()
 
     async def step(self, tenant: str, owner: str, place: str) -> tuple[int, str]:
         """Do one step: return how many objects it was about, and where the next one goes on; empty: it is done.

@@ -4,7 +4,8 @@ from collections.abc import Collection, Mapping
 
 from stylobate.config import ConfigError
 from stylobate.declarations.model import NamespaceDeclaration
-from stylobate.outbox.port import APART
+from stylobate.ids import new_id
+from stylobate.outbox.port import APART, EventLog, Numbering
 
 from stylobate_state.settings import DATABASES, MAIN, PLACES, StateSettings
 from stylobate_state.store.places import PlaceStore
@@ -42,25 +43,25 @@ def _finding(name: str, database: str, found: NamespaceDeclaration | None) -> st
     return ""
 
 
-def logs_of_projections(sources: Sources, apart: Collection[str]) -> dict[str, str]:
+def logs_of_projections(sources: Sources, places: Mapping[str, str]) -> dict[str, str]:
     """Return the log that has the events of each projection, where that is not the service's own.
 
-    :param apart: the namespaces that stand in further databases.
+    :param places: of the namespaces that stand in further databases.
     """
-    return {name: log_name(one) for name, made_of in sources.items() for one in made_of if one in apart}
+    return {name: log_name(places[one]) for name, made_of in sources.items() for one in made_of if one in places}
 
 
-def log_name(namespace: str) -> str:
-    """Return what the log of a namespace that stands apart is called."""
-    return f"{SOURCE}{APART}{namespace}"
+def log_name(database: str) -> str:
+    """Return what the log of a further database is called."""
+    return f"{SOURCE}{APART}{database}"
 
 
 def _projection(name: str, sources: Collection[str], places: Mapping[str, str]) -> str:
-    """Refuse a projection of several namespaces where one stands apart: its place is one place of one log."""
-    apart = [source for source in sources if source in places]
-    if not apart or len(sources) == 1:
+    """Refuse a projection of namespaces that stand in several databases: its place is one place of one log."""
+    if len({places.get(source, MAIN) for source in sources}) <= 1:
         return ""
-    return f"{PLACES}: {apart[0]}={places[apart[0]]}: the projection {name} is made of other namespaces too, of one log all"
+    one = next(source for source in sources if source in places)
+    return f"{PLACES}: {one}={places[one]}: the projection {name} is made of namespaces in other databases too, of one log all"
 
 
 async def check_main(main: PlaceStore, places: Mapping[str, str], namespaces: Collection[str]) -> None:
@@ -68,26 +69,43 @@ async def check_main(main: PlaceStore, places: Mapping[str, str], namespaces: Co
 
     One that is being moved is read here as long as that takes, also by processes that start meanwhile.
     """
-    elsewhere, moving = await main.elsewhere(), await main.moving()
-    gone = [name for name in elsewhere if name in namespaces and name not in places and name not in moving]
+    said = await main.said()
+    gone = [
+        f"{PLACES}: {name} stands in the database {place.elsewhere}, and is not named here"
+        for name, place in said.items()
+        if name in namespaces and name not in places and place.elsewhere is not None and not place.is_moving
+    ]
     if gone:
-        raise ConfigError([f"{PLACES}: {name} stands in the database {elsewhere[name]}, and is not named here" for name in gone])
+        raise ConfigError(gone)
 
 
 async def settle(namespace: str, database: str, main: PlaceStore, there: PlaceStore) -> None:
-    """See to it that a namespace stands in a further database and nowhere else.
+    """See to it that a namespace stands in a further database and nowhere else, or is on its way from there.
 
     One without any object in the first database begins there. :raises ConfigError: it has some, and was not moved; or it stands
     in another one.
     """
-    if await there.has(namespace):
+    entry = f"{PLACES}: {namespace}={database}"
+    place, in_main = (await there.said()).get(namespace), (await main.said()).get(namespace)
+    known = database if in_main is None else in_main.elsewhere or MAIN
+    if place is not None and place.elsewhere is None and known != MAIN:
         await main.give(namespace, database, with_objects=True)
         return
-    entry = f"{PLACES}: {namespace}={database}"
-    known = (await main.elsewhere()).get(namespace, database)
-    if known != database:
-        raise ConfigError([f"{entry}: {namespace} stands in the database {known} ({DATABASES})"])
+    if place is not None and place.is_moving and known == database:
+        return  # it is read here until it has gone
+    where = place.elsewhere if place is not None and known == database else known
+    if where == MAIN:
+        cure = f"leave it out here, or run `stylobate states move {namespace} {database}` first"
+        raise ConfigError([f"{entry}: it stands in the {MAIN} database; {cure}"])
+    if where != database:
+        raise ConfigError([f"{entry}: {namespace} stands in the database {where} ({DATABASES})"])
     if not await main.give(namespace, database, with_objects=False):
         cure = f"leave it out here and run `stylobate states move {namespace} {database}` first"
         raise ConfigError([f"{entry}: its objects are in the {MAIN} database and were not moved; {cure}"])
     await there.take(namespace)
+
+
+async def begin_log(log: EventLog, numbering: Numbering) -> None:
+    """Have the log of a further database begin an epoch, as every new log: no position of another log fits then."""
+    if not (await log.head()).epoch:
+        await numbering.begin(new_id(), "a further database of the service")

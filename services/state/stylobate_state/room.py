@@ -1,6 +1,6 @@
 """One database of the service, with what works on it: its log and relay, its timers, its indexes, what it forgets."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
@@ -8,19 +8,18 @@ from stylobate.app.manager import AppManager
 from stylobate.app.storage import Storage
 from stylobate.idempotency import Idempotency
 from stylobate.leases import LeaseManager
-from stylobate.outbox import EventLog, Relay
+from stylobate.outbox import Relay
 
-from stylobate_state.adapters import adapters_of, carrier
+from stylobate_state.adapters import adapters_of
+from stylobate_state.carrier import Home
 from stylobate_state.history_forgetter import LEASE as FORGETTING
 from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.index import Index
 from stylobate_state.index_keeper import LEASE, IndexKeeper
 from stylobate_state.namespace import Namespace
-from stylobate_state.places import settle
-from stylobate_state.settings import StateSettings
+from stylobate_state.places import begin_log, log_name, settle
+from stylobate_state.settings import MAIN, StateSettings
 from stylobate_state.state_manager import StateManager
-from stylobate_state.store.moving import Carrier
-from stylobate_state.store.placed_log import PlacedLog
 from stylobate_state.timer_runner import TimerRunner
 from stylobate_state.watch.feed import Feed
 
@@ -38,6 +37,7 @@ class Room:
         self.places = adapters.places
         self.idempotency = Idempotency(adapters.ledger, lambda: datetime.now(UTC))
         self.log = adapters.log
+        self.loads = adapters.loads
         self.feed = Feed(self.log)
         self.store = adapters.store
         self.texts = adapters.texts
@@ -47,14 +47,13 @@ class Room:
         self.name = name
         self._app = app
         self._leases = LeaseManager(adapters.leases, app.node)
-        served: list[EventLog] = [PlacedLog(self.log, one, self.places) for one in sorted(apart)] if name else [self.log]
-        grown = [app.event_log(log, self.feed.wake) for log in served]
+        grown = app.event_log(storage.event_log(log_name(name)) if name else self.log, self.feed.wake)
         self.relay = Relay(
             self.log,
             adapters.numbering,
             self._leases,
             app.redis,
-            on_numbered=grown[0] if len(grown) == 1 else partial(_all, grown),
+            on_numbered=grown,
             on_events=self.feed.offer,
         )
 
@@ -72,6 +71,7 @@ class Room:
 
         async def look(storage: Storage) -> None:
             there = adapters_of(storage)
+            await begin_log(there.log, there.numbering)
             for namespace in sorted(apart):
                 await settle(namespace, name, main.places, there.places)
             # before anything is served: a write that came before would not be held to a unique one
@@ -85,9 +85,16 @@ class Room:
         """Make what takes data away here."""
         return HistoryForgetter(self._adapters.forgetting, namespaces, settings.history_grace, ephemeral)
 
-    def carrier(self, there: "Room") -> Carrier:
-        """Make what carries namespaces from here to another database."""
-        return carrier(self._adapters, there._adapters, there.name)  # noqa: SLF001  of its own kind
+    def home(self) -> Home:
+        """Return it as moves see it."""
+        return Home(self.name or MAIN, self.places, self.store, self.loads, self.projections)
+
+    async def relay_events(self) -> None:
+        """Begin to number events, and to tell of them: those of namespaces that stood here, too, are heard to the last."""
+        app = self._app
+        app.task(self._named("watches"), self.feed.run)
+        app.check(self._named("relay"), self.relay.health)
+        app.task(self._named("relay"), self.relay.run)
 
     async def start(
         self, namespaces: Mapping[str, Namespace], indexes: Collection[Index], manager: StateManager, forgetter: HistoryForgetter
@@ -97,9 +104,6 @@ class Room:
         :param namespaces: those that stand here. :param indexes: of these.
         """
         app, leases = self._app, self._leases
-        app.task(self._named("watches"), self.feed.run)
-        app.check(self._named("relay"), self.relay.health)
-        app.task(self._named("relay"), self.relay.run)
         if self.name:  # declared when it was opened
             keeper = IndexKeeper(self.store, tuple(indexes))
             app.check(self._named("indexes"), keeper.health)
@@ -116,8 +120,3 @@ class Room:
 
     def _named(self, part: str) -> str:
         return f"{part} {self.name}" if self.name else part
-
-
-def _all(grown: Collection[Callable[[], None]]) -> None:
-    for tell in grown:
-        tell()

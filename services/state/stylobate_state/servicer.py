@@ -196,9 +196,12 @@ class StateKeepingServicer(StateKeepingServiceServicer):
     """Serves a StateKeeper and a HistoryForgetter to the operator's command."""
 
     ACCESS: ClassVar[Mapping[str, RpcAccess]] = dict.fromkeys(
-        ("MigrateStates", "CheckStates", "ExportStates", "ImportStates", "EraseState", "ForgetOwner", "MoveStates"),
+        (
+            "MigrateStates", "CheckStates", "ExportStates", "ImportStates", "EraseState", "ForgetOwner", "MoveStates",
+            "ClearStates", "ListStatePlaces",
+        ),
         RpcAccess.SERVICE,
-    )
+    )  # fmt: skip
 
     def __init__(
         self, keeper: StateKeeper, forgetters: Mapping[str, HistoryForgetter], mover: StateMover, owners: OwnerForgetter
@@ -214,17 +217,35 @@ class StateKeepingServicer(StateKeepingServiceServicer):
 
     async def EraseState(self, request: keeping.EraseStateRequest, context: _Context) -> keeping.EraseStateResponse:
         forgetter = self._forgetters[self._keeper.namespace(request.namespace).name]
-        await self._mover.check_here(request.namespace)
+        await self._mover.check_here([request.namespace])
         erased = await forgetter.erase(StateKey(request.tenant or DEFAULT_TENANT, request.namespace, request.key))
         return keeping.EraseStateResponse(versions=erased.versions, living_version=erased.living_version)
 
     async def ForgetOwner(self, request: keeping.ForgetOwnerRequest, context: _Context) -> keeping.ForgetOwnerResponse:
+        await self._mover.check_here(self._owners.namespaces)
         objects, place = await self._owners.step(request.tenant or DEFAULT_TENANT, request.owner, request.place)
         return keeping.ForgetOwnerResponse(objects=objects, next_place=place)
 
     async def MoveStates(self, request: keeping.MoveStatesRequest, context: _Context) -> keeping.MoveStatesResponse:
         step = await self._mover.step(request.namespace, request.database, request.place)
-        return keeping.MoveStatesResponse(objects=step.objects, versions=step.versions, next_place=step.next_place)
+        return keeping.MoveStatesResponse(
+            objects=step.objects, versions=step.versions, next_place=step.next_place, taken_back=step.is_taken_back
+        )
+
+    async def ClearStates(self, request: keeping.ClearStatesRequest, context: _Context) -> keeping.ClearStatesResponse:
+        return keeping.ClearStatesResponse(next_place=await self._mover.clear(request.namespace, request.database, request.place))
+
+    async def ListStatePlaces(
+        self, request: keeping.ListStatePlacesRequest, context: _Context
+    ) -> keeping.ListStatePlacesResponse:
+        found = await self._mover.standings()
+        return keeping.ListStatePlacesResponse(
+            places=[
+                keeping.StatePlace(namespace=one.namespace, database=one.database, moving_to=one.moving_to, left_in=one.left_in)
+                for one in found
+            ],
+            away=found[0].unknown_in if found else (),
+        )
 
     async def MigrateStates(self, request: keeping.MigrateStatesRequest, context: _Context) -> keeping.MigrateStatesResponse:
         step = await self._keeper.migrate(request.namespace, request.place)

@@ -19,7 +19,7 @@ SPEC = ServiceSpec(
         MigrationSet.of("state", "stylobate_state.store"),
     ),
     owner_keys="owner_key",
-    apart=("databases", "places"),
+    apart="databases",
     grpc_port=9093,
     events=(
         "state.*.created",

@@ -28,6 +28,7 @@ from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.memory_ephemeral import MemoryEphemeralStore
 from stylobate_state.store.mongodb import (
     MongoForgettingStore,
+    MongoLoadStore,
     MongoPlaceStore,
     MongoProjectionStore,
     MongoResealStore,
@@ -37,6 +38,7 @@ from stylobate_state.store.mongodb import (
 from stylobate_state.store.port import StateStore
 from stylobate_state.store.postgres import PostgresStateStore
 from stylobate_state.store.postgres_forgetting import PostgresForgettingStore
+from stylobate_state.store.postgres_loads import PostgresLoadStore
 from stylobate_state.store.postgres_places import PostgresPlaceStore
 from stylobate_state.store.postgres_projections import PostgresProjectionStore
 from stylobate_state.store.postgres_resealing import PostgresResealStore
@@ -70,6 +72,7 @@ class Kept:
     forgetting: Any
     texts: Any
     places: Any
+    loads: Any
     log: Any
     numbering: Any
 
@@ -117,7 +120,8 @@ def kept(database: DatabaseManager | MongoManager) -> Kept:
             PostgresProjectionStore(database, store),
             PostgresForgettingStore(database),
             PostgresResealStore(database),
-            PostgresPlaceStore(database, "state"),
+            PostgresPlaceStore(database),
+            PostgresLoadStore(database),
             PostgresEventLog(database, "state"),
             PostgresNumbering(database, "state"),
         )
@@ -131,7 +135,8 @@ def kept(database: DatabaseManager | MongoManager) -> Kept:
         MongoProjectionStore(database, states),
         MongoForgettingStore(database),
         MongoResealStore(database),
-        MongoPlaceStore(database, "state"),
+        MongoPlaceStore(database),
+        MongoLoadStore(database),
         MongoEventLog(database, "state"),
         MongoNumbering(database, "state"),
     )

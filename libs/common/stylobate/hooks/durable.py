@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import grpc.aio
 
-from stylobate.api.events.v1.event_service_pb2 import START_LATEST, START_OPENING, ReadEventsRequest, Start
+from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, START_LATEST, ReadEventsRequest, Start
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.batching import Batcher
 from stylobate.errors import StylobateError, UnavailableError
@@ -138,11 +138,11 @@ class DurableHooks:
         return [hook for hook in self._by_service[service] if log.has(hook.pattern)]
 
     async def _register(self, service: str, log: LogName) -> None:
-        """Give hooks that have no position yet the end of the log; its opening where they have read the service's own before."""
+        """Give hooks that have no position yet the end of the log; its beginning where they have read the service's own one."""
         new = await self._store.unknown(log.source, [hook.name for hook in self._hooks(service, log)])
         fresh = self._fresh[service]
         starts = {START_LATEST: [name for name in new if log.source == service or name in fresh]}
-        starts[START_OPENING] = [name for name in new if name not in starts[START_LATEST]]
+        starts[START_EARLIEST] = [name for name in new if name not in starts[START_LATEST]]
         for start, names in starts.items():
             if names:
                 await self._store.add(log.source, names, await self._place_in(service, log.source, start))

@@ -58,8 +58,9 @@ OPERATOR_RIGHTS = ServiceRights(
                 )
             ),
             "events.v1.EventService",
-            *(f"state.v1.StateKeepingService/{name}States" for name in ("Migrate", "Check", "Export", "Import", "Move")),
+            *(f"state.v1.StateKeepingService/{name}States" for name in ("Migrate", "Check", "Export", "Import", "Move", "Clear")),
             "state.v1.StateKeepingService/EraseState",
+            "state.v1.StateKeepingService/ListStatePlaces",
             "state.v1.ProjectionService/ListProjections",
             "state.v1.ProjectionService/RebuildProjection",
             "ratelimit.v1.RateLimitService/PutBan",

@@ -48,9 +48,9 @@ def services_with(migrations: str) -> dict[str, ServiceSpec]:
 
 def databases_apart(spec: ServiceSpec, where: Sources) -> Mapping[str, str]:
     """Return the URLs of a service's further databases by their names."""
-    if spec.apart is None:
+    if not spec.apart:
         return {}
-    found: Mapping[str, str] = getattr(spec.settings.load(where), spec.apart[0])
+    found: Mapping[str, str] = getattr(spec.settings.load(where), spec.apart)
     return found
 
 
@@ -78,23 +78,23 @@ def module_schemas(spec: ServiceSpec, where: Sources, *, of_all: bool = False) -
 
 
 def _url_of(log: str, where: Sources) -> str:
-    """Return where a log is, which is named like its service or like a part of it. Raises CommandError for no such part."""
-    service, apart, part = log.partition(APART)
+    """Return where a log is: named like its service, or with a further database of it. Raises CommandError for no such one."""
+    service, apart, further = log.partition(APART)
     spec = installed_services()[service]
     url: str = spec.settings.value("database_url", where)
-    if not apart or spec.apart is None:
+    if not apart:
         return url
-    places: Mapping[str, str] = getattr(spec.settings.load(where), spec.apart[1])
-    if part not in places:
-        raise CommandError(f"{log}: {part} stands in no further database of {service}, as far as this command is told")
-    return databases_apart(spec, where)[places[part]]
+    known = databases_apart(spec, where)
+    if further not in known:
+        raise CommandError(f"{log}: {service} has no further database {further}, as far as this command is told")
+    return known[further]
 
 
 @asynccontextmanager
 async def schema_of(log: str, further: str = "") -> AsyncIterator[Storage]:
     """Open the schema of a service, where a log of it is.
 
-    :param log: named like the service, or one of its parts. :param further: the name of a further database instead.
+    :param log: named like the service, or with a further database. :param further: the name of such a one instead.
     """
     where = sources()
     name = log.partition(APART)[0]

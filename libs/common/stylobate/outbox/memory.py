@@ -75,9 +75,6 @@ class MemoryEventLog:
     async def oldest(self) -> Position:
         return self._pruned
 
-    async def opening(self) -> Position:
-        return await self.oldest()
-
     async def before(self, time: datetime) -> Position:
         first = {
             partition: min(logged.number for logged in log if logged.event.time >= time) - 1
@@ -105,7 +102,11 @@ class MemoryEventLog:
         partitions: Sequence[int] | None = None,
         types: Sequence[EventPattern] = (),
         limit: int = 256,
+        *,
+        carried: bool = True,
     ) -> LogPage:
+        """See the port; nothing is ever carried here."""
+        del carried
         wanted = list(range(PARTITIONS) if partitions is None else partitions)
         await self.check(position, wanted)
         each, reached, events = max(1, limit // max(1, len(wanted))), dict[int, int](), list[LoggedEvent]()

@@ -18,7 +18,7 @@ T_contra = TypeVar("T_contra", contravariant=True)
 BATCH = 500
 """How many events are numbered at once."""
 APART = "@"
-"""In the name of a log that is one of several of a service, behind the service's name: ``state@orders``."""
+"""In the name of a log that is one of several of a service, behind the service's name: ``state@archive``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,6 @@ class EventLog(Protocol):
     async def oldest(self) -> Position:
         """Return the position before the oldest event that is kept."""
 
-    async def opening(self) -> Position:
-        """Return the position before the first event that was written to this log itself.
-
-        What lies before, where that is not the oldest, was carried here from another log.
-        """
-
     async def before(self, time: datetime) -> Position:
         """Return the position before the first event of this time or a later one, in each partition."""
 
@@ -85,6 +79,8 @@ class EventLog(Protocol):
         partitions: Sequence[int] | None = None,
         types: Sequence[EventPattern] = (),
         limit: int = 256,
+        *,
+        carried: bool = True,
     ) -> LogPage:
         """Read on from a position. The ends of the log and the events are of one moment, whoever numbers and prunes meanwhile.
 
@@ -92,6 +88,8 @@ class EventLog(Protocol):
         :param types: which types; none given: all. A read may look at a bounded stretch and find none of them.
         :param limit: about how many events at most, shared between the partitions (at least one each). Their size is bounded
             as well.
+        :param carried: whether also those that were written to another log first, and carried here: who follows the logs of a
+            service has had them there.
         :raises PositionExpiredError: events behind the position were pruned, it is of another epoch, or it lies beyond the
             end; with the position to go on from.
         """

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 from stylobate.api.events.v1.event_service_pb2 import (
     START_EARLIEST,
-    START_OPENING,
     ListLogsRequest,
     ListLogsResponse,
     Log,
@@ -94,7 +93,7 @@ class EventServicer(GeneratedServicer):
         while goes_on():
             left = None if position == told else told_at + self._quiet_s - loop.time()
             moved = await self._watch.beyond(request.source, position, partitions, left)
-            page = await log.read(position, moved, patterns, _LIMIT) if moved else LogPage([], position)
+            page = await log.read(position, moved, patterns, _LIMIT, carried=request.carried) if moved else LogPage([], position)
             for message in _messages(position, page):
                 yield message
                 told, told_at = page.position, loop.time()
@@ -116,8 +115,6 @@ async def _start(log: EventLog, request: ReadEventsRequest, partitions: Sequence
         position = Position.parse(request.position)
         await log.check(position, partitions)
         return position
-    if request.start == START_OPENING:
-        return await log.opening()
     return await (log.oldest() if request.start == START_EARLIEST else log.head())
 
 

@@ -28,6 +28,7 @@ WITHOUT = {
     "ExportUserData": "a read",
     "ForgetUser": "tells modules again, which is what they expect",
     "ImportStates": "passes over what is there already in just that way",
+    "ClearStates": "takes away what is left, however often it is asked",
     "MoveStates": "goes on where it was left, however often it is asked",
     "MigrateStates": "moves what was not moved yet, however often it is asked",
     "ReadEvents": "a read; a stream is opened anew by who reads it, from its own position",

@@ -109,7 +109,7 @@ class Projector:
         pauses, reached = backoff(maximum=1.0), start
         while goes_on():
             try:
-                request = ReadEventsRequest(source=self._log, position=str(reached), types=self._types)
+                request = ReadEventsRequest(source=self._log, position=str(reached), types=self._types, carried=True)
                 async with aclosing(self._messages(request)) as messages:
                     async for message in messages:
                         self._unread_since = None

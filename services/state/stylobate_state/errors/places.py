@@ -26,7 +26,10 @@ class StateMovedError(StylobateError):
 
     code = grpc.StatusCode.UNAVAILABLE
     reason = "STATE_MOVED"
-    cure = "Try again after the time in Retry-After. It lasts until the operator has restarted the service with the new place."
+    cure = (
+        "Try again after the time in Retry-After. It lasts until the operator has restarted the service with the new place, or "
+        "has taken the move back."
+    )
 
     def __init__(self, namespace: str) -> None:
         super().__init__(
@@ -41,7 +44,7 @@ class StateMoveRefusedError(StylobateError):
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "STATE_MOVE_REFUSED"
-    cure = "Name a namespace that stands in the first database, and another database that STYLOBATE_STATE_DATABASES names."
+    cure = "Name another database than that in which it stands: one that STYLOBATE_STATE_DATABASES names, or `main`."
 
     def __init__(self, namespace: str, why: str) -> None:
         super().__init__(f"{namespace} is not moved: {why}.", metadata={"namespace": namespace})

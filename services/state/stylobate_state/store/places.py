@@ -1,36 +1,49 @@
 """The port to what a database says of where namespaces stand."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a database says of one namespace."""
+
+    elsewhere: str | None
+    """The database in which it stands, or from which it comes; None: it stands here."""
+    is_moving: bool = False
+    """Whether it is on its way there: it can still be read here."""
+    move: str = ""
+    """Of a namespace that leaves: the id of the move. Of one that comes: the move for which room was made."""
+
+
 class PlaceStore(Protocol):
-    """What one database says. Any method raises DatabaseUnavailableError."""
+    """What one database says. Any method raises DatabaseUnavailableError.
 
-    async def elsewhere(self) -> Mapping[str, str]:
-        """Return which namespaces do not stand here, and the name of the database in which each does."""
+    Where it says nothing of a namespace: the service's first database has it, any other does not.
+    """
 
-    async def moving(self) -> Collection[str]:
-        """Return which of these are on their way there: they can still be read here."""
+    async def said(self) -> Mapping[str, Place]:
+        """Return what it says, by namespace."""
 
-    async def has(self, namespace: str) -> bool:
-        """Return whether a namespace came to stand here."""
-
-    async def opening(self, namespace: str) -> Sequence[int]:
-        """Return where the log stood, by partition, when it came: what lies before was carried here with it."""
-
-    async def take(self, namespace: str) -> None:
-        """Note that it stands here from now on, if that is not noted.
-
-        The log has an epoch of its own then: no position of the one in which its events were before fits.
-        """
-
-    async def give(self, namespace: str, database: str, *, with_objects: bool, is_moving: bool = False) -> bool:
-        """Note that it stands elsewhere, and let nobody write it here again, whatever release or setting they have.
+    async def give(self, namespace: str, database: str, *, with_objects: bool, move: str = "") -> bool:
+        """Note that it stands elsewhere, and let nobody write it here, whatever release or setting they have, but who carries it.
 
         Whoever wrote it before is committed when this returns.
 
         :param with_objects: whether there may be objects of it.
-        :param is_moving: whether it is on its way; once it is noted that it stands there, this is not noted again.
+        :param move: it is on its way, by this move, unless it was already; empty: it is there.
         :returns: False: there are, and nothing was noted.
+        """
+
+    async def expect(self, namespace: str, source: str) -> bool:
+        """Let nobody write a namespace that is to come from another database, but who carries it. False: it stands here."""
+
+    async def refuse(self, namespace: str) -> bool:
+        """Let no move bring it here that is under way. False: it stands here."""
+
+    async def take(self, namespace: str, move: str | None = None) -> bool:
+        """Note that it stands here from now on, and let it be written.
+
+        :param move: only where room was made for this one. :returns: whether it stands here.
         """

@@ -1,5 +1,6 @@
 """`stylobate states`."""
 
+import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -16,6 +17,7 @@ from stylobate.declarations.diagram import diagram as draw
 from stylobate.declarations.model import Severity
 from stylobate.declarations.recorded import check_recorded
 from stylobate.declarations.section import did_you_mean
+from stylobate.errors import DatabaseUnavailableError, StylobateError, UnavailableError
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.launcher.carrying import give_out, take_in
 from stylobate.launcher.operator import RunningService
@@ -27,9 +29,12 @@ states.command("import")(take_in)
 
 _NAMESPACE = typer.Argument(help="The namespace, as states.yaml names it.")
 _NAMESPACES = typer.Argument(help="Namespaces; without any all durable ones that the modules here declare.")
+MAIN = "main"
+"""What the first database of the service is called."""
 _STEP_S = 60.0
 """How long one step may take."""
 _SAY_EVERY_S = 2.0
+_PATIENCE_S = 90.0
 
 
 @states.command()
@@ -58,28 +63,76 @@ def migrate(namespace: Annotated[str, _NAMESPACE]) -> None:
 @states.command()
 def move(
     namespace: Annotated[str, _NAMESPACE],
-    database: Annotated[str, typer.Argument(help="Where to, as STYLOBATE_STATE_DATABASES names it.")],
+    database: Annotated[str, typer.Argument(help="Where to, as STYLOBATE_STATE_DATABASES names it; main: the first one.")],
 ) -> None:
     """Move a namespace to another database, with versions, history, owners and timers; begun anew, it goes on.
 
     From its beginning nobody can write the namespace, until the service runs with STYLOBATE_STATE_PLACES saying where it stands.
+    A move to where it stands takes back one that has not ended.
     """
     objects = versions = 0
     said_at = time.monotonic()
+    is_taken_back = False
 
     async def step(stub: Any, place: str) -> str:
-        nonlocal objects, versions, said_at
+        nonlocal objects, versions, said_at, is_taken_back
         request = pb.MoveStatesRequest(namespace=namespace, database=database, place=place)
         found: pb.MoveStatesResponse = await stub.MoveStates(request, timeout=_STEP_S)
-        objects, versions = objects + found.objects, versions + found.versions
+        objects, versions, is_taken_back = objects + found.objects, versions + found.versions, found.taken_back
         if time.monotonic() >= said_at + _SAY_EVERY_S:
             said_at = time.monotonic()
             typer.echo(f"{namespace}: {objects} objects, {versions} versions carried", err=True)
         return found.next_place
 
-    _go_through(step)
+    _go_through(step, patience_s=_PATIENCE_S)
+    if is_taken_back:
+        console().print(f"{namespace}: the move is taken back, it stands in {database}", highlight=False)
+        return
     console().print(f"{namespace}: {objects} objects with {versions} versions carried to {database}", highlight=False)
-    console().print(f"now set STYLOBATE_STATE_PLACES: {namespace}={database}", highlight=False)
+    setting = (
+        f"leave {namespace} out of STYLOBATE_STATE_PLACES"
+        if database == MAIN
+        else f"set STYLOBATE_STATE_PLACES: {namespace}={database}"
+    )
+    console().print(f"now {setting}", highlight=False)
+
+
+@states.command()
+def places() -> None:
+    """Show in which database each namespace of the running platform stands, and where a move has left something."""
+
+    async def ask(channel: grpc.aio.Channel) -> pb.ListStatePlacesResponse:
+        found: pb.ListStatePlacesResponse = await StateKeepingServiceStub(channel).ListStatePlaces(
+            pb.ListStatePlacesRequest(), timeout=_STEP_S
+        )
+        return found
+
+    found = RunningService("state").ask(ask)
+    for one in found.places:
+        moving = f", on its way to {one.moving_to}" if one.moving_to else ""
+        left = f", objects of it left in {', '.join(one.left_in)}" if one.left_in else ""
+        console().print(f"{one.namespace}: {one.database}{moving}{left}", highlight=False)
+    if found.away:
+        raise CommandError(f"{', '.join(found.away)} does not answer: what it has is not said")
+
+
+@states.command()
+def clear(
+    namespace: Annotated[str, _NAMESPACE],
+    database: Annotated[str, typer.Argument(help="Which it has left, as `states places` names it.")],
+) -> None:
+    """Take away what a move has left of a namespace in a database, for good; begun anew, it goes on.
+
+    Of events stays what happened to which key. Hooks that have not dealt with them hear no data: look at `hooks list` first.
+    """
+
+    async def step(stub: Any, place: str) -> str:
+        request = pb.ClearStatesRequest(namespace=namespace, database=database, place=place)
+        found: pb.ClearStatesResponse = await stub.ClearStates(request, timeout=_STEP_S)
+        return found.next_place
+
+    _go_through(step, patience_s=_PATIENCE_S)
+    console().print(f"{namespace}: nothing of it is left in {database}", highlight=False)
 
 
 @states.command()
@@ -167,13 +220,29 @@ def _check_live(namespace: str) -> int:
     return run.amiss
 
 
-def _go_through(step: Callable[[Any, str], Awaitable[str]]) -> None:
-    """Take one step after the other, each from the place that the one before returned, to the end of the namespace."""
+def _go_through(step: Callable[[Any, str], Awaitable[str]], *, patience_s: float = 0.0) -> None:
+    """Take one step after the other, each from the place that the one before returned, to the end of the namespace.
+
+    :param patience_s: how long a step is tried again while nobody answers: what was killed may hold a database.
+    """
 
     async def run(channel: grpc.aio.Channel) -> None:
-        stub, place = StateKeepingServiceStub(channel), ""
-        while place := await step(stub, place):
-            pass
+        stub, place, since = StateKeepingServiceStub(channel), "", time.monotonic()
+        has_answered = False
+        while True:
+            try:
+                place = await step(stub, place)
+            except StylobateError as error:
+                has_answered |= error.reason == DatabaseUnavailableError.reason
+                is_passing = has_answered and error.reason in {UnavailableError.reason, DatabaseUnavailableError.reason}
+                if not is_passing or time.monotonic() > since + patience_s:
+                    raise
+                typer.echo(f"waiting: {error.detail}", err=True)
+                await asyncio.sleep(1)
+                continue
+            since, has_answered = time.monotonic(), True
+            if not place:
+                return
 
     RunningService("state").ask(run)
 

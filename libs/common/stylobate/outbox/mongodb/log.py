@@ -37,9 +37,6 @@ class MongoEventLog:
     async def oldest(self) -> Position:
         return _position(await self._ends(), "pruned")
 
-    async def opening(self) -> Position:
-        return await self.oldest()
-
     async def before(self, time: datetime) -> Position:
         ends = await self._ends()
         first = dict(enumerate(ends["numbers"]))
@@ -85,6 +82,8 @@ class MongoEventLog:
         partitions: Sequence[int] | None = None,
         types: Sequence[EventPattern] = (),
         limit: int = 256,
+        *,
+        carried: bool = True,
     ) -> LogPage:
         """See the port. The ends are read before the events, which are read up to them, and looked at again afterwards."""
         wanted = list(range(PARTITIONS) if partitions is None else partitions)
@@ -95,7 +94,8 @@ class MongoEventLog:
         grown = [partition for partition in wanted if reached[partition] > position.numbers[partition]]
         if not grown:
             return LogPage([], position)
-        places = {one: {"partition": one, "number": {"$gt": position.numbers[one], "$lte": reached[one]}} for one in grown}
+        own = {} if carried else {"is_carried": None}  # missing
+        places = {one: own | {"partition": one, "number": {"$gt": position.numbers[one], "$lte": reached[one]}} for one in grown}
         rows = await self._database.aggregate_within(EVENTS, _reading(places, types, each), each * len(grown))
         if rows is None:
             rows = await self._read_large(places, types, each, share)

@@ -34,7 +34,7 @@ left join lateral (
                    o.data::text as data, o.aside::text as aside
             from outbox_event o
             where o.partition = p.partition and o.number > p.number and o.number <= p.number + $5
-              and ($3::text[] is null or o.type ~ any ($3))
+              and ($3::text[] is null or o.type ~ any ($3)) and ($7 or o.is_carried is null)
             order by o.number limit $4
         ) t
     ) bounded where used <= $6
@@ -107,9 +107,6 @@ class PostgresEventLog:
     async def oldest(self) -> Position:
         return (await self._ends())[0]
 
-    async def opening(self) -> Position:
-        return await self.oldest()
-
     async def before(self, time: datetime) -> Position:
         rows = await self._database.fetch(_BEFORE, time)
         return Position.of([row["number"] for row in rows], rows[0]["epoch"])
@@ -144,13 +141,15 @@ class PostgresEventLog:
         partitions: Sequence[int] | None = None,
         types: Sequence[EventPattern] = (),
         limit: int = 256,
+        *,
+        carried: bool = True,
     ) -> LogPage:
         wanted = list(range(PARTITIONS) if partitions is None else partitions)
         each = max(1, limit // max(1, len(wanted)))
         starts = [position.numbers[partition] for partition in wanted]
         patterns = [pattern.regex for pattern in types] or None
         share = _BYTES // max(1, len(wanted))
-        rows = await self._database.fetch(_READ, wanted, starts, patterns, each, _WINDOW, share)
+        rows = await self._database.fetch(_READ, wanted, starts, patterns, each, _WINDOW, share, carried)
         await self._check(rows, position, wanted)
         found = [row for row in rows if row["number"] is not None]
         reached = {row["partition"]: min(row["head"], row["start"] + _WINDOW) for row in rows}

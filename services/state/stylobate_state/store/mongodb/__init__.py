@@ -1,7 +1,7 @@
 """The stores of the state service in MongoDB, on the migrations in ``migrations/mongodb``."""
 
-from stylobate_state.store.mongodb.carrier import MongoCarrier
 from stylobate_state.store.mongodb.forgetting import MongoForgettingStore
+from stylobate_state.store.mongodb.loads import MongoLoadStore
 from stylobate_state.store.mongodb.owner_keys import MongoOwnerKeyStore
 from stylobate_state.store.mongodb.places import MongoPlaceStore
 from stylobate_state.store.mongodb.projections import MongoProjectionStore
@@ -10,8 +10,8 @@ from stylobate_state.store.mongodb.states import MongoStateStore
 from stylobate_state.store.mongodb.timers import MongoTimerStore
 
 __all__ = [
-    "MongoCarrier",
     "MongoForgettingStore",
+    "MongoLoadStore",
     "MongoOwnerKeyStore",
     "MongoPlaceStore",
     "MongoProjectionStore",

@@ -37,6 +37,13 @@ def at(key: StateKey) -> dict[str, Any]:
     return {"tenant": key.tenant, "stream": key.namespace, "subject": key.key}
 
 
+def told_document(event: Event, namespace: str, version: int) -> Document:
+    """Return the document of an event that waits for nothing: without a number yet."""
+    found = _document(event, namespace, version)
+    del found["waiting"]
+    return found
+
+
 def _document(event: Event, namespace: str, version: int) -> Document:
     key = StateKey(event.tenant, namespace, event.subject)
     marks = {"type": mark(key, event.type), "actor": mark(key, event.type, event.actor)}

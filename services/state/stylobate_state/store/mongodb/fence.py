@@ -94,7 +94,12 @@ def is_refused(error: PyMongoError) -> bool:
 
 
 def _validator(generation: int, elsewhere: list[str]) -> dict[str, Any]:
-    return {"known": {"$gte": Int64(generation)}, "_id.namespace": {"$nin": elsewhere}}
+    known: dict[str, Any] = {"known": {"$gte": Int64(generation)}}
+    if not elsewhere:
+        return known
+    # what a move brings says which version it brought: whoever writes another one does not carry it
+    is_carried = {"$expr": {"$eq": ["$carried", "$version"]}}
+    return known | {"$or": [{"_id.namespace": {"$nin": elsewhere}}, is_carried]}
 
 
 async def next_tenant(database: MongoManager | MongoTransaction, tenant: str) -> str | None:

@@ -178,6 +178,14 @@ async def _take(transaction: MongoTransaction, lost: Sequence[Document]) -> int:
     return len(found)
 
 
+def blank(found: Document) -> dict[str, Any]:
+    """Return the update that leaves of an event what happened to which key."""
+    data = _forgotten(_members(found["data"]))
+    data |= {name: _NOBODY for name in _NAMES if name in data}
+    nobodys = mark(_of(found).key, found["type"], "")
+    return _said(data, actor="", traceparent="", **{"marks.actor": nobodys}) | _NO_ASIDE
+
+
 def _said(data: _Data, **others: Any) -> dict[str, Any]:
     return {"$set": {"data": _encode(data).decode(), **others}}
 

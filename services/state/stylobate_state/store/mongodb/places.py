@@ -1,57 +1,31 @@
 """Where namespaces stand, in MongoDB."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from bson import Int64
 from stylobate.database.mongodb import MongoManager, MongoTransaction, micros
-from stylobate.ids import new_id
-from stylobate.outbox.mongodb import MongoEventLog, MongoNumbering
 
 from stylobate_state.store.mongodb.fence import PLACE, MongoFence, has_objects
+from stylobate_state.store.places import Place
 
 
 class MongoPlaceStore:
-    """A PlaceStore in the service's database."""
+    """A PlaceStore in the service's database.
 
-    def __init__(self, database: MongoManager, source: str) -> None:
+    What is noted counts once the validator of the objects says it too (``is_held``). A change of that waits for whatever is under
+    way in the collection, so it is made once.
+    """
+
+    def __init__(self, database: MongoManager) -> None:
         self._database = database
-        self._source = source
         self._fence = MongoFence(database)
 
-    async def elsewhere(self) -> Mapping[str, str]:
-        rows = await self._database.find(PLACE, {"elsewhere": {"$ne": None}})
-        return {row["_id"]: row["elsewhere"] for row in rows}
+    async def said(self) -> Mapping[str, Place]:
+        rows = await self._database.find(PLACE, {})
+        return {row["_id"]: Place(row["elsewhere"], row["is_moving"], row.get("move", "")) for row in rows}
 
-    async def moving(self) -> Collection[str]:
-        return {row["_id"] for row in await self._database.find(PLACE, {"is_moving": True})}
-
-    async def has(self, namespace: str) -> bool:
-        row = await self._database.find_one(PLACE, {"_id": namespace})
-        return row is not None and row["elsewhere"] is None
-
-    async def opening(self, namespace: str) -> Sequence[int]:
-        row = await self._database.find_one(PLACE, {"_id": namespace})
-        return [] if row is None else [int(number) for number in row["opening"]]
-
-    async def take(self, namespace: str) -> None:
-        log = MongoEventLog(self._database, self._source)
-        if not (await log.head()).epoch:  # as in every new log: a position of the log where the namespace stood before would fit
-            await MongoNumbering(self._database, self._source).begin(new_id(), "a namespace came here")
-        opening = [Int64(number) for number in (await log.head()).numbers]
-
-        async def take(transaction: MongoTransaction) -> bool:
-            row = await transaction.find_one(PLACE, {"_id": namespace})
-            if row is not None and row["elsewhere"] is None:
-                return False
-            said = {"elsewhere": None, "opening": opening, "is_moving": False, "noted_at": _now()}
-            await transaction.update_one(PLACE, {"_id": namespace}, {"$set": said}, upsert=True)
-            return row is not None
-
-        if await self._database.transact(take):
-            await self._fence.close()
-
-    async def give(self, namespace: str, database: str, *, with_objects: bool, is_moving: bool = False) -> bool:
+    async def give(self, namespace: str, database: str, *, with_objects: bool, move: str = "") -> bool:
         before = await self._database.find_one(PLACE, {"_id": namespace})
         is_known = before is not None and before["elsewhere"] is not None
         if not with_objects and await has_objects(self._database, namespace):
@@ -59,14 +33,16 @@ class MongoPlaceStore:
 
         async def give(transaction: MongoTransaction) -> None:
             row = await transaction.find_one(PLACE, {"_id": namespace})
-            is_same = row is not None and row["elsewhere"] == database
-            if row is not None and is_same and not (row["is_moving"] and not is_moving):
+            if (
+                row is not None
+                and row["elsewhere"] is not None
+                and (move or (row["elsewhere"] == database and not row["is_moving"]))
+            ):
                 return
-            said = {"elsewhere": database, "opening": None, "is_moving": is_moving and not is_same, "noted_at": _now()}
-            await transaction.update_one(PLACE, {"_id": namespace}, {"$set": said}, upsert=True)
+            await _note(transaction, namespace, database, move=move, is_moving=bool(move))
 
         await self._database.transact(give)
-        await self._fence.close()  # waits until whoever writes has ended; what they wrote is there to be seen then
+        await self._hold(namespace)  # waits until whoever writes has ended; what they wrote is there to be seen then
         if with_objects or is_known or not await has_objects(self._database, namespace):
             return True
         if before is None:
@@ -76,6 +52,52 @@ class MongoPlaceStore:
         await self._fence.close()
         return False
 
+    async def expect(self, namespace: str, source: str) -> bool:
+        async def expect(transaction: MongoTransaction) -> bool:
+            row = await transaction.find_one(PLACE, {"_id": namespace})
+            if row is None:
+                await _note(transaction, namespace, source)
+            return row is None or row["elsewhere"] is not None
 
-def _now() -> Int64:
-    return Int64(micros(datetime.now(UTC)))
+        if not await self._database.transact(expect):
+            return False
+        await self._hold(namespace)
+        return True
+
+    async def refuse(self, namespace: str) -> bool:
+        away = {"_id": namespace, "elsewhere": {"$ne": None}}
+        await self._database.update_one(PLACE, away, {"$set": {"move": ""}})
+        return await self._database.find_one(PLACE, {"_id": namespace, "elsewhere": None}) is None
+
+    async def take(self, namespace: str, move: str | None = None) -> bool:
+        async def take(transaction: MongoTransaction) -> bool:
+            row = await transaction.find_one(PLACE, {"_id": namespace})
+            if row is not None and row["elsewhere"] is None:
+                return True
+            if move is not None and (row is None or row.get("move", "") != move):
+                return False
+            await _note(transaction, namespace, None)
+            return True
+
+        is_here = await self._database.transact(take)
+        if is_here:
+            await self._hold(namespace)
+        return is_here
+
+    async def _hold(self, namespace: str) -> None:
+        """Have every write held to what is noted."""
+        row = await self._database.find_one(PLACE, {"_id": namespace})
+        if row is None or not row.get("is_held", False):
+            await self._fence.close()
+            if row is not None:
+                await self._database.update_one(
+                    PLACE, {"_id": namespace, "noted_at": row["noted_at"]}, {"$set": {"is_held": True}}
+                )
+
+
+async def _note(
+    transaction: MongoTransaction, namespace: str, elsewhere: str | None, *, move: str = "", is_moving: bool = False
+) -> None:
+    now = Int64(micros(datetime.now(UTC)))
+    said = {"elsewhere": elsewhere, "is_moving": is_moving, "move": move, "noted_at": now, "is_held": False}
+    await transaction.update_one(PLACE, {"_id": namespace}, {"$set": said}, upsert=True)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+stylobate/api/events/v1/event_service.proto\x12\x17stylobate.api.events.v1\"\"\n\x0fListLogsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"$\n\x03Log\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\">\n\x10ListLogsResponse\x12*\n\x04logs\x18\x01 \x03(\x0b\x32\x1c.stylobate.api.events.v1.Log\"\x87\x01\n\x11ReadEventsRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\t\x12-\n\x05start\x18\x03 \x01(\x0e\x32\x1e.stylobate.api.events.v1.Start\x12\x12\n\npartitions\x18\x04 \x03(\r\x12\r\n\x05types\x18\x05 \x03(\t\"Q\n\x0bLoggedEvent\x12\r\n\x05\x65vent\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x10\n\x08position\x18\x04 \x01(\t\"\\\n\x12ReadEventsResponse\x12\x34\n\x06\x65vents\x18\x01 \x03(\x0b\x32$.stylobate.api.events.v1.LoggedEvent\x12\x10\n\x08position\x18\x02 \x01(\t*W\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTART_LATEST\x10\x01\x12\x12\n\x0eSTART_EARLIEST\x10\x02\x12\x11\n\rSTART_OPENING\x10\x03\x32\xdd\x01\n\x0c\x45ventService\x12g\n\nReadEvents\x12*.stylobate.api.events.v1.ReadEventsRequest\x1a+.stylobate.api.events.v1.ReadEventsResponse0\x01\x12\x64\n\x08ListLogs\x12(.stylobate.api.events.v1.ListLogsRequest\x1a).stylobate.api.events.v1.ListLogsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+stylobate/api/events/v1/event_service.proto\x12\x17stylobate.api.events.v1\"\"\n\x0fListLogsRequest\x12\x0f\n\x07service\x18\x01 \x01(\t\"$\n\x03Log\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\r\n\x05types\x18\x02 \x03(\t\">\n\x10ListLogsResponse\x12*\n\x04logs\x18\x01 \x03(\x0b\x32\x1c.stylobate.api.events.v1.Log\"\x98\x01\n\x11ReadEventsRequest\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\t\x12-\n\x05start\x18\x03 \x01(\x0e\x32\x1e.stylobate.api.events.v1.Start\x12\x12\n\npartitions\x18\x04 \x03(\r\x12\r\n\x05types\x18\x05 \x03(\t\x12\x0f\n\x07\x63\x61rried\x18\x06 \x01(\x08\"Q\n\x0bLoggedEvent\x12\r\n\x05\x65vent\x18\x01 \x01(\x0c\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0e\n\x06number\x18\x03 \x01(\x03\x12\x10\n\x08position\x18\x04 \x01(\t\"\\\n\x12ReadEventsResponse\x12\x34\n\x06\x65vents\x18\x01 \x03(\x0b\x32$.stylobate.api.events.v1.LoggedEvent\x12\x10\n\x08position\x18\x02 \x01(\t*D\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTART_LATEST\x10\x01\x12\x12\n\x0eSTART_EARLIEST\x10\x02\x32\xdd\x01\n\x0c\x45ventService\x12g\n\nReadEvents\x12*.stylobate.api.events.v1.ReadEventsRequest\x1a+.stylobate.api.events.v1.ReadEventsResponse0\x01\x12\x64\n\x08ListLogs\x12(.stylobate.api.events.v1.ListLogsRequest\x1a).stylobate.api.events.v1.ListLogsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,8 +33,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['ListLogs']._loaded_options = None
   _globals['_EVENTSERVICE'].methods_by_name['ListLogs']._serialized_options = b'\220\002\001'
-  _globals['_START']._serialized_start=525
-  _globals['_START']._serialized_end=612
+  _globals['_START']._serialized_start=542
+  _globals['_START']._serialized_end=610
   _globals['_LISTLOGSREQUEST']._serialized_start=72
   _globals['_LISTLOGSREQUEST']._serialized_end=106
   _globals['_LOG']._serialized_start=108
@@ -42,11 +42,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTLOGSRESPONSE']._serialized_start=146
   _globals['_LISTLOGSRESPONSE']._serialized_end=208
   _globals['_READEVENTSREQUEST']._serialized_start=211
-  _globals['_READEVENTSREQUEST']._serialized_end=346
-  _globals['_LOGGEDEVENT']._serialized_start=348
-  _globals['_LOGGEDEVENT']._serialized_end=429
-  _globals['_READEVENTSRESPONSE']._serialized_start=431
-  _globals['_READEVENTSRESPONSE']._serialized_end=523
-  _globals['_EVENTSERVICE']._serialized_start=615
-  _globals['_EVENTSERVICE']._serialized_end=836
+  _globals['_READEVENTSREQUEST']._serialized_end=363
+  _globals['_LOGGEDEVENT']._serialized_start=365
+  _globals['_LOGGEDEVENT']._serialized_end=446
+  _globals['_READEVENTSRESPONSE']._serialized_start=448
+  _globals['_READEVENTSRESPONSE']._serialized_end=540
+  _globals['_EVENTSERVICE']._serialized_start=613
+  _globals['_EVENTSERVICE']._serialized_end=834
 # @@protoc_insertion_point(module_scope)

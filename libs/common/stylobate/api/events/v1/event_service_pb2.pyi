@@ -31,10 +31,6 @@ class _StartEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Start.ValueType
     """Only what comes from now on."""
     START_EARLIEST: _Start.ValueType  # 2
     """From the oldest event kept."""
-    START_OPENING: _Start.ValueType  # 3
-    """From the first event that was written to this log itself: what lies before was carried here together with its namespace, and those
-    who read the log where it came from have had it.
-    """
 
 class Start(_Start, metaclass=_StartEnumTypeWrapper):
     """Where to begin when there is no position yet."""
@@ -45,10 +41,6 @@ START_LATEST: Start.ValueType  # 1
 """Only what comes from now on."""
 START_EARLIEST: Start.ValueType  # 2
 """From the oldest event kept."""
-START_OPENING: Start.ValueType  # 3
-"""From the first event that was written to this log itself: what lies before was carried here together with its namespace, and those
-who read the log where it came from have had it.
-"""
 Global___Start: _TypeAlias = Start  # noqa: Y015
 
 @_typing.final
@@ -82,7 +74,7 @@ class Log(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
     source: _builtins.str
-    """What ReadEventsRequest calls it: `state`, `state@orders`."""
+    """What ReadEventsRequest calls it: `state`, `state@archive`."""
     @_builtins.property
     def types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The types of events that are in it; none means all of the service's."""
@@ -136,12 +128,17 @@ class ReadEventsRequest(_message.Message):
     START_FIELD_NUMBER: _builtins.int
     PARTITIONS_FIELD_NUMBER: _builtins.int
     TYPES_FIELD_NUMBER: _builtins.int
+    CARRIED_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """The service whose log is read, such as `state`: several may answer at one address. Or one of its logs, as ListLogs names it."""
     position: _builtins.str
     """Where to go on, as received; empty: `start` decides."""
     start: Global___Start.ValueType
     """Where to begin when `position` is empty."""
+    carried: _builtins.bool
+    """Also events that were written to another log of the service first, and carried here with the objects that they tell of. Who
+    follows all logs of a service has had those where they were; who needs the whole history from one log asks for them.
+    """
     @_builtins.property
     def partitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Only these partitions (0 to 15); none means all."""
@@ -158,10 +155,11 @@ class ReadEventsRequest(_message.Message):
         start: Global___Start.ValueType = ...,
         partitions: _abc.Iterable[_builtins.int] | None = ...,
         types: _abc.Iterable[_builtins.str] | None = ...,
+        carried: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["partitions", b"partitions", "position", b"position", "source", b"source", "start", b"start", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carried", b"carried", "partitions", b"partitions", "position", b"position", "source", b"source", "start", b"start", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,7 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLogs(self, request, context):
-        """Names the logs that keep the events of a service: one, and one more for each namespace that stands in a database of its own.
+        """Names the logs that keep the events of a service: one, and one more for each further database that it has.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class EventServiceStub:
     OUT_OF_RANGE `POSITION_EXPIRED` when the position lies before what is kept.
     """
     ListLogs: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListLogsRequest, _event_service_pb2.ListLogsResponse]
-    """Names the logs that keep the events of a service: one, and one more for each namespace that stands in a database of its own."""
+    """Names the logs that keep the events of a service: one, and one more for each further database that it has."""
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
@@ -50,7 +50,7 @@ class EventServiceAsyncStub(EventServiceStub):
     OUT_OF_RANGE `POSITION_EXPIRED` when the position lies before what is kept.
     """
     ListLogs: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListLogsRequest, _event_service_pb2.ListLogsResponse]  # type: ignore[assignment]
-    """Names the logs that keep the events of a service: one, and one more for each namespace that stands in a database of its own."""
+    """Names the logs that keep the events of a service: one, and one more for each further database that it has."""
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """The numbered log, for services only. Served by every service that has an outbox."""
@@ -71,6 +71,6 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.ListLogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.ListLogsResponse, _abc.Awaitable[_event_service_pb2.ListLogsResponse]]:
-        """Names the logs that keep the events of a service: one, and one more for each namespace that stands in a database of its own."""
+        """Names the logs that keep the events of a service: one, and one more for each further database that it has."""
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

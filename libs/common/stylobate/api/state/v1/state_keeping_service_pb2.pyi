@@ -19,6 +19,141 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class ClearStatesRequest(_message.Message):
+    """What to take away."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DATABASE_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    database: _builtins.str
+    """The database that it has left; `main`: the service's first one."""
+    place: _builtins.str
+    """As received from the step before; empty: begin."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        database: _builtins.str = ...,
+        place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "namespace", b"namespace", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearStatesRequest: _TypeAlias = ClearStatesRequest  # noqa: Y015
+
+@_typing.final
+class ClearStatesResponse(_message.Message):
+    """What was taken away."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_PLACE_FIELD_NUMBER: _builtins.int
+    next_place: _builtins.str
+    """Empty when all of it is gone."""
+    def __init__(
+        self,
+        *,
+        next_place: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_place", b"next_place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClearStatesResponse: _TypeAlias = ClearStatesResponse  # noqa: Y015
+
+@_typing.final
+class ListStatePlacesRequest(_message.Message):
+    """Of every namespace that stands in a database."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStatePlacesRequest: _TypeAlias = ListStatePlacesRequest  # noqa: Y015
+
+@_typing.final
+class StatePlace(_message.Message):
+    """Where a namespace stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    DATABASE_FIELD_NUMBER: _builtins.int
+    MOVING_TO_FIELD_NUMBER: _builtins.int
+    LEFT_IN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    database: _builtins.str
+    """The database in which it stands, as far as the settings of who answers say; `main`: the service's first one."""
+    moving_to: _builtins.str
+    """The one that it is on its way to; empty: none."""
+    @_builtins.property
+    def left_in(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those in which a move has left objects of it."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        database: _builtins.str = ...,
+        moving_to: _builtins.str = ...,
+        left_in: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["database", b"database", "left_in", b"left_in", "moving_to", b"moving_to", "namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatePlace: _TypeAlias = StatePlace  # noqa: Y015
+
+@_typing.final
+class ListStatePlacesResponse(_message.Message):
+    """All of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACES_FIELD_NUMBER: _builtins.int
+    AWAY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatePlace]:
+        """By name of the namespace."""
+
+    @_builtins.property
+    def away(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Databases that do not answer: what they have is not said."""
+
+    def __init__(
+        self,
+        *,
+        places: _abc.Iterable[Global___StatePlace] | None = ...,
+        away: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "places", b"places"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListStatePlacesResponse: _TypeAlias = ListStatePlacesResponse  # noqa: Y015
+
+@_typing.final
 class MoveStatesRequest(_message.Message):
     """What goes where."""
 
@@ -30,7 +165,7 @@ class MoveStatesRequest(_message.Message):
     namespace: _builtins.str
     """The namespace."""
     database: _builtins.str
-    """The database, as the service's settings name it."""
+    """The database, as the service's settings name it; `main`: its first one."""
     place: _builtins.str
     """As received from the step before; empty: begin, or go on with what was begun."""
     def __init__(
@@ -57,22 +192,26 @@ class MoveStatesResponse(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
     NEXT_PLACE_FIELD_NUMBER: _builtins.int
+    TAKEN_BACK_FIELD_NUMBER: _builtins.int
     objects: _builtins.int
     """Objects carried now, deleted ones included."""
     versions: _builtins.int
     """Versions carried now."""
     next_place: _builtins.str
     """Empty when all of it is done."""
+    taken_back: _builtins.bool
+    """Whether the move was taken back: the namespace stands where it stood."""
     def __init__(
         self,
         *,
         objects: _builtins.int = ...,
         versions: _builtins.int = ...,
         next_place: _builtins.str = ...,
+        taken_back: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_place", b"next_place", "objects", b"objects", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_place", b"next_place", "objects", b"objects", "taken_back", b"taken_back", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -70,6 +70,16 @@ class StateKeepingServiceStub:
                 request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesRequest.SerializeToString,
                 response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesResponse.FromString,
                 _registered_method=True)
+        self.ClearStates = channel.unary_unary(
+                '/stylobate.api.state.v1.StateKeepingService/ClearStates',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ClearStatesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ClearStatesResponse.FromString,
+                _registered_method=True)
+        self.ListStatePlaces = channel.unary_unary(
+                '/stylobate.api.state.v1.StateKeepingService/ListStatePlaces',
+                request_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ListStatePlacesRequest.SerializeToString,
+                response_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ListStatePlacesResponse.FromString,
+                _registered_method=True)
 
 
 class StateKeepingServiceServicer:
@@ -123,7 +133,23 @@ class StateKeepingServiceServicer:
 
     def MoveStates(self, request, context):
         """Carries some of a namespace, with versions, history, owners and timers, to another database, where it stands once the last step
-        is done. From the first step on nobody can write it, until its new place is set. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+        is done. From the first step on nobody can write it, until its new place is set; or until the move is taken back, which is a move
+        to where it stands. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearStates(self, request, context):
+        """Takes away some of what a move has left of a namespace in a database: its objects, and all that events say but what happened to
+        which key. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStatePlaces(self, request, context):
+        """Says in which database each namespace stands, and where a move has left something.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +192,16 @@ def add_StateKeepingServiceServicer_to_server(servicer, server):
                     servicer.MoveStates,
                     request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesRequest.FromString,
                     response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesResponse.SerializeToString,
+            ),
+            'ClearStates': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearStates,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ClearStatesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ClearStatesResponse.SerializeToString,
+            ),
+            'ListStatePlaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStatePlaces,
+                    request_deserializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ListStatePlacesRequest.FromString,
+                    response_serializer=stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ListStatePlacesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -358,6 +394,60 @@ class StateKeepingService:
             '/stylobate.api.state.v1.StateKeepingService/MoveStates',
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesRequest.SerializeToString,
             stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.MoveStatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearStates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateKeepingService/ClearStates',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ClearStatesRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ClearStatesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStatePlaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stylobate.api.state.v1.StateKeepingService/ListStatePlaces',
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ListStatePlacesRequest.SerializeToString,
+            stylobate_dot_api_dot_state_dot_v1_dot_state__keeping__service__pb2.ListStatePlacesResponse.FromString,
             options,
             channel_credentials,
             insecure,

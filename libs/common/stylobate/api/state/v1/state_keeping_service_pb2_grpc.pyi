@@ -53,8 +53,15 @@ class StateKeepingServiceStub:
     """Takes objects in as they are given, each by itself. One that is there already in just that way is passed over."""
     MoveStates: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.MoveStatesRequest, _state_keeping_service_pb2.MoveStatesResponse]
     """Carries some of a namespace, with versions, history, owners and timers, to another database, where it stands once the last step
-    is done. From the first step on nobody can write it, until its new place is set. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+    is done. From the first step on nobody can write it, until its new place is set; or until the move is taken back, which is a move
+    to where it stands. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
     """
+    ClearStates: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ClearStatesRequest, _state_keeping_service_pb2.ClearStatesResponse]
+    """Takes away some of what a move has left of a namespace in a database: its objects, and all that events say but what happened to
+    which key. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+    """
+    ListStatePlaces: _grpc.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ListStatePlacesRequest, _state_keeping_service_pb2.ListStatePlacesResponse]
+    """Says in which database each namespace stands, and where a move has left something."""
 
 @_typing.type_check_only
 class StateKeepingServiceAsyncStub(StateKeepingServiceStub):
@@ -81,8 +88,15 @@ class StateKeepingServiceAsyncStub(StateKeepingServiceStub):
     """Takes objects in as they are given, each by itself. One that is there already in just that way is passed over."""
     MoveStates: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.MoveStatesRequest, _state_keeping_service_pb2.MoveStatesResponse]  # type: ignore[assignment]
     """Carries some of a namespace, with versions, history, owners and timers, to another database, where it stands once the last step
-    is done. From the first step on nobody can write it, until its new place is set. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+    is done. From the first step on nobody can write it, until its new place is set; or until the move is taken back, which is a move
+    to where it stands. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
     """
+    ClearStates: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ClearStatesRequest, _state_keeping_service_pb2.ClearStatesResponse]  # type: ignore[assignment]
+    """Takes away some of what a move has left of a namespace in a database: its objects, and all that events say but what happened to
+    which key. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+    """
+    ListStatePlaces: _aio.UnaryUnaryMultiCallable[_state_keeping_service_pb2.ListStatePlacesRequest, _state_keeping_service_pb2.ListStatePlacesResponse]  # type: ignore[assignment]
+    """Says in which database each namespace stands, and where a move has left something."""
 
 class StateKeepingServiceServicer(metaclass=_abc_1.ABCMeta):
     """What operators do with the objects of a namespace, a step at a time: `next_place` of one step is `place` of the next."""
@@ -148,7 +162,26 @@ class StateKeepingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_state_keeping_service_pb2.MoveStatesResponse, _abc.Awaitable[_state_keeping_service_pb2.MoveStatesResponse]]:
         """Carries some of a namespace, with versions, history, owners and timers, to another database, where it stands once the last step
-        is done. From the first step on nobody can write it, until its new place is set. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+        is done. From the first step on nobody can write it, until its new place is set; or until the move is taken back, which is a move
+        to where it stands. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
         """
+
+    @_abc_1.abstractmethod
+    def ClearStates(
+        self,
+        request: _state_keeping_service_pb2.ClearStatesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_keeping_service_pb2.ClearStatesResponse, _abc.Awaitable[_state_keeping_service_pb2.ClearStatesResponse]]:
+        """Takes away some of what a move has left of a namespace in a database: its objects, and all that events say but what happened to
+        which key. FAILED_PRECONDITION `STATE_MOVE_REFUSED`.
+        """
+
+    @_abc_1.abstractmethod
+    def ListStatePlaces(
+        self,
+        request: _state_keeping_service_pb2.ListStatePlacesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_state_keeping_service_pb2.ListStatePlacesResponse, _abc.Awaitable[_state_keeping_service_pb2.ListStatePlacesResponse]]:
+        """Says in which database each namespace stands, and where a move has left something."""
 
 def add_StateKeepingServiceServicer_to_server(servicer: StateKeepingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
