@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+from stylobate.launcher.commands.audit import done_by
 from stylobate.services import audited
 from stylobate.testing.platform import Platform
 from stylobate.testing.until import wait_until
@@ -85,3 +86,11 @@ def test_what_a_person_did_is_one_list(platform: Platform) -> None:
             refused = platform.command("audit", "list", *wrong)
             assert refused.returncode != 0
             assert "Traceback" not in refused.stderr
+
+
+def test_who_did_it_is_said_of_what_the_platform_does_by_itself():
+    """An automatic ban is done by the rule that asks for it; a record without either names nobody."""
+    ban = {"actor": "", "detail": {"rule": "edge_user"}}
+    assert done_by(ban) == "rule edge_user"
+    assert done_by(ban | {"actor": "ann"}) == "ann"
+    assert done_by({"actor": "", "detail": {}}) == "nobody"

@@ -138,13 +138,17 @@ def http_status_of(reason: str, code: grpc.StatusCode) -> int:
     return (kind.finer_status if kind is not None else 0) or _HTTP_STATUS[code]
 
 
+_WRITTEN = {"API": "API", "CORS": "CORS", "CSRF": "CSRF", "JSON": "JSON", "OAUTH": "OAuth", "URI": "URI"}
+"""Words that are not written like others."""
+
+
 def title_of(reason: str) -> str:
     """Return the title for a reason: the words behind the first, or the only word."""
     words = reason.split("_")
     if len(words) > 2 and words[0] in {"STATE", "AUTH", "ACTION", "REALTIME"}:  # noqa: PLR2004  "ACTION_FAILED" reads better whole
         words = words[1:]
-    title = " ".join(words).capitalize()
-    return f"API{title[3:]}" if words[0] == "API" else title
+    first, *others = words
+    return " ".join((_WRITTEN.get(first, first.capitalize()), *(_WRITTEN.get(word, word.lower()) for word in others)))
 
 
 class InternalError(StylobateError):

@@ -1,7 +1,7 @@
 """The registry of reasons: one class of the platform each."""
 
 import pytest
-from stylobate.errors import NotFoundError, StylobateError
+from stylobate.errors import NotFoundError, StylobateError, title_of
 
 
 def define(module, name, reason="THING_LOST", base=StylobateError):
@@ -48,3 +48,18 @@ def test_modules_have_reasons_of_their_own(registry):
     assert registry["THING_LOST"] is last
     define("desk.errors", "NotHereError", reason="NOT_FOUND")
     assert registry["NOT_FOUND"] is NotFoundError
+
+
+@pytest.mark.parametrize(
+    ("reason", "title"),
+    [
+        ("CORS_REFUSED", "CORS refused"),
+        ("STATE_VERSION_CONFLICT", "Version conflict"),
+        ("MALFORMED_JSON", "Malformed JSON"),
+        ("API_KEY_INVALID", "API key invalid"),
+        ("BANNED", "Banned"),
+    ],
+)
+def test_a_reason_reads_as_a_title(reason, title):
+    """A problem's title is its reason in words, and what is written in capitals is."""
+    assert title_of(reason) == title

@@ -139,6 +139,10 @@ class Api:
         match error.status_code:
             case 400:  # a body that could not be read
                 return MalformedJsonError()
+            case 404 if scope["raw_path"] == b"*":  # OPTIONS, about the server as a whole (RFC 9110 §9.3.7)
+                return MethodNotAllowedError(
+                    metadata={"allow": allow(set().union(*(route.methods or set() for route in self._routes)))}
+                )
             case 404 if self._catalogue.is_read or scope["path"].startswith("/v1/"):
                 return RouteNotFoundError()
             case 404:  # before the catalogue was read nobody knows the routes of actions

@@ -112,6 +112,17 @@ async def test_the_methods_of_a_resource_are_named(gateway, is_problem, path, al
     is_problem(await gateway.http.options("/nowhere"), 404, "ROUTE_NOT_FOUND")
 
 
+async def test_the_server_as_a_whole_is_asked_for_by_an_asterisk(gateway, split_answer) -> None:
+    """`OPTIONS *` names all methods that anything knows, behind a call of the fast lane too; no other method has it."""
+    call = b"POST /v1/actions/notes.echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+    told = b"OPTIONS * HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    head, _, body = (await gateway.send(call + told)).partition(b"HTTP/1.1 204")[2].partition(b"\r\n\r\n")
+    assert b"\r\nallow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n" in head
+    assert body == b""
+    status, _, problem = split_answer(await gateway.send(told.replace(b"OPTIONS", b"GET")))
+    assert (status, problem["code"]) == (400, "MALFORMED_REQUEST")
+
+
 async def test_a_request_is_counted_by_its_route(gateway) -> None:
     """Time and number stand under the declared path, HEAD's too; what nobody declares has one label for all."""
 

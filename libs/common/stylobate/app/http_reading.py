@@ -163,6 +163,8 @@ class HttpReading(HttpUpgrading):
     def _scope_of(self, method: bytes, version: str) -> Any:
         """Return what ASGI tells an application of a request. Raises RequestRefusedError for a path or query that is none."""
         url = httptools.parse_url(self.url)
+        if url.path == b"*" and method != b"OPTIONS":
+            raise rules.RequestRefusedError(rules.ASTERISK)
         return {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},

@@ -30,6 +30,7 @@ MALFORMED = errors.MalformedRequestError()
 HOST = errors.MalformedRequestError("A request has one Host, and it is a host with or without a port (RFC 9112 section 3.2).")
 PATH = errors.MalformedPathError()
 QUERY = errors.MalformedQueryError()
+ASTERISK = errors.MalformedRequestError("A request for * is OPTIONS (RFC 9112 section 3.2.4).")
 TRANSFER_ENCODING = errors.MalformedRequestError(
     "Transfer-Encoding is for HTTP/1.1, stands once and ends with chunked (RFC 9112 section 6.1)."
 )

@@ -48,15 +48,27 @@ def listing(  # noqa: PLR0917  each an option of the command
     found = False
     for number, record in enumerate(_records(service, request), 1):
         found = True
-        who = record["actor"] or "nobody"
         via = f" via {record['via']}" if record["via"] else ""
         ended = record["outcome"] + (f" {record['reason']}" if record["reason"] else "")
-        parts = (f"{record['time']:%Y-%m-%d %H:%M:%S}", record["service"], record["action"], record["target"], ended, who + via)
+        parts = (
+            f"{record['time']:%Y-%m-%d %H:%M:%S}",
+            record["service"],
+            record["action"],
+            record["target"],
+            ended,
+            done_by(record) + via,
+        )
         print_line("  ".join(filter(None, parts)))
         if number == lines:
             break
     if not found:
         console().print("nothing was recorded")
+
+
+def done_by(record: dict[str, Any]) -> str:
+    """Return who did it; what the platform does by itself has a rule, as a ban of who was refused too often."""
+    rule = record["detail"].get("rule")
+    return record["actor"] or (f"rule {rule}" if rule else "nobody")
 
 
 @audit.command()
