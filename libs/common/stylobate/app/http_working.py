@@ -41,7 +41,12 @@ class HttpWorking(HttpReading):
         if turn is not None:
             if not self._begin(cycle, app, turn):
                 turn.end()
-        elif turns.wait(self._register.whose(self), partial(self._begin_late, cycle, app), partial(self._refuse_late, cycle)):
+        elif turns.wait(
+            self._register.whose(self),
+            partial(self._begin_late, cycle, app),
+            partial(self._refuse_late, cycle),
+            is_known=self._is_known,
+        ):
             self._running += 1  # what waits is kept, so it counts
             self._waiting = cycle
         else:

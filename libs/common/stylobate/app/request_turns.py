@@ -3,10 +3,10 @@
 A process that takes on all that comes does ever less of it in time: when more comes than it can do, every request shares each
 round of the event loop with all others, and all of them end too late. So it looks how late the loop is. While it is late and
 its thread wants the processor without a pause, as many requests are worked on at a time as end in a quarter of a second
-(Little's law: they take no longer then). The others wait, one of each address in turn. Once that has gone on for a second, who
-would wait too long is refused at once, which costs next to nothing; before that it may be a burst, or a machine that stood
-still for a moment, and all of them can be served yet. The time that requests take says nothing of it: a handler that waits for
-another system takes long and costs nothing.
+(Little's law: they take no longer then). The others wait, one of each address in turn, first those whose connection is known.
+Once that has gone on for a second, who would wait too long is refused at once, which costs next to nothing; before that it may
+be a burst, or a machine that stood still for a moment, and all of them can be served yet. The time that requests take says
+nothing of it: a handler that waits for another system takes long and costs nothing.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from stylobate.app.demand import Demand
-from stylobate.app.turns import FairQueue
+from stylobate.app.turns import RankedQueue
 from stylobate.http.asgi import Headers, Scope
 from stylobate.http.errors import OverloadedError
 from stylobate.logs import get_logger
@@ -114,7 +114,7 @@ class RequestTurns:
         self._overloaded_since = 0.0
         self._busy = 0
         """Requests that count: those inside, less those that are taken to wait for something else."""
-        self.queue = FairQueue[_Waiting]()
+        self.queue = RankedQueue[_Waiting]()
         """Those that wait for a turn."""
         self._is_looking = False
         self._look = 0
@@ -141,17 +141,18 @@ class RequestTurns:
         """Return a turn when there is one to be had at once."""
         return self._give() if self.free and self._busy < self._limit else None
 
-    def wait(self, whose: str, begin: Callable[[Turn], bool], refuse: Callable[[], None]) -> bool:
+    def wait(self, whose: str, begin: Callable[[Turn], bool], refuse: Callable[[], None], *, is_known: bool) -> bool:
         """Call ``begin`` with a turn when it comes. False: it would not come in time, and nothing is called.
 
         :param begin: returns False when it has no use for the turn any more, since the client is gone.
         :param refuse: called instead when the turn has not come in time.
+        :param is_known: whether a request of its connection was admitted before.
         """
         now = self._loop.time()
-        if self._lasts(now) and self.queue.before(whose) > max(_SHORT_QUEUE, self._rate * _PATIENCE_S):
+        if self._lasts(now) and self.queue.before(whose, is_known=is_known) > max(_SHORT_QUEUE, self._rate * _PATIENCE_S):
             self.count_refused(1)
             return False
-        self.queue.put(whose, _Waiting(begin, refuse, now))
+        self.queue.put(whose, _Waiting(begin, refuse, now), is_known=is_known)
         self._go_on_looking()
         return True
 

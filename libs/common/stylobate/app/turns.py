@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+_KNOWN_BETWEEN = 3
+"""Of those who are known, how many go between two strangers, while both wait."""
 _READS_AT_ONCE = 4
 """Connections that may read in one round of the loop, of those that sent more than a short request."""
 
@@ -55,6 +57,46 @@ class FairQueue(Generic[T]):
                 found.append(line.popleft())
             if not line:
                 del self._lines[owner]
+        self.count -= len(found)
+        return found
+
+
+class RankedQueue(Generic[T]):
+    """Two fair queues: who is known goes first, but while strangers wait every fourth turn is one of theirs.
+
+    So a storm of newcomers holds nobody up who is connected already, and those who are connected keep nobody out.
+    """
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._known, self._strangers = FairQueue[T](), FairQueue[T]()
+        self._passed = 0
+        """How many who are known went since the last stranger."""
+        self.count = 0
+        """How many things wait."""
+
+    def put(self, owner: str, thing: T, *, is_known: bool) -> None:
+        """Add the thing behind those of its owner that are of its rank."""
+        (self._known if is_known else self._strangers).put(owner, thing)
+        self.count += 1
+
+    def before(self, owner: str, *, is_known: bool) -> int:
+        """Return how many things at most have their turn before one that the owner would bring now."""
+        own, others = (self._known, self._strangers) if is_known else (self._strangers, self._known)
+        first = own.before(owner)
+        return first + min(others.count, first // _KNOWN_BETWEEN + 1 if is_known else (first + 1) * _KNOWN_BETWEEN)
+
+    def pop(self) -> T:
+        """Return the thing whose turn it is. Raises StopIteration when nothing waits."""
+        is_strangers = not self._known.count or (self._passed >= _KNOWN_BETWEEN and self._strangers.count > 0)
+        thing = (self._strangers if is_strangers else self._known).pop()
+        self._passed = 0 if is_strangers else self._passed + 1
+        self.count -= 1
+        return thing
+
+    def shed(self, is_stale: Callable[[T], bool]) -> list[T]:
+        """Take out and return what is stale; behind what is not nothing is looked at."""
+        found = self._known.shed(is_stale) + self._strangers.shed(is_stale)
         self.count -= len(found)
         return found
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 from prometheus_client import REGISTRY
-from stylobate.app.turns import FairQueue, ReadingTurns
+from stylobate.app.turns import FairQueue, RankedQueue, ReadingTurns
 from stylobate.testing.until import until
 
 from .hall import GREEDY, MODEST, WITHIN_S, opened
@@ -34,6 +34,44 @@ def test_each_owner_has_one_turn_at_a_time() -> None:
     while queue.count:
         found.append(queue.pop())
     assert found == ["a1", "b1", "c1", "a2", "d1", "c2", "a3"]
+
+
+def test_who_is_known_goes_first_and_keeps_nobody_out() -> None:
+    """Of four turns a stranger has one while both wait; what is said of the wait holds."""
+    queue = RankedQueue[str]()
+    for number in range(5):
+        queue.put("s", f"s{number}", is_known=False)
+    for number in range(7):
+        queue.put(f"k{number % 2}", f"k{number}", is_known=True)
+    before = queue.before("k9", is_known=True), queue.before("s", is_known=False)
+    queue.put("k9", "late", is_known=True)
+    found = [queue.pop() for _ in range(queue.count)]
+    assert found == ["k0", "k1", "late", "s0", "k2", "k3", "k4", "s1", "k5", "k6", "s2", "s3", "s4"]
+    assert before >= (found.index("late"), len(found) - 1)
+    assert queue.count == 0
+    queue.put("s", "stale", is_known=False)
+    assert (queue.shed(lambda _: True), queue.count) == (["stale"], 0)
+
+
+async def test_a_request_on_a_known_connection_goes_before_those_of_strangers(express_for) -> None:
+    """Who was served before on a connection is next, though strangers of as many addresses came first."""
+    async with opened(express_for, beginning=1) as hall:
+        answers, writer = await hall.ask(MODEST, "/known")
+        await hall.has_begun("/known")
+        hall.admit("/known")
+        hall.answer("/known")
+        await answers.readuntil(b"\r\n\r\n")
+        await hall.ask(GREEDY, "/stranger0")
+        await hall.has_begun("/known", "/stranger0")
+        for number in range(1, 4):
+            await hall.ask(f"127.0.0.{10 + number}", f"/stranger{number}")
+        writer.write(b"GET /again HTTP/1.1\r\nHost: x\r\n\r\n")
+        await asyncio.sleep(0.1)  # it arrives; nothing tells of that, and an early answer would fail the test below, not pass it
+        begun = ["/known", "/stranger0"]
+        for following in ("/again", "/stranger1", "/stranger2", "/stranger3"):
+            hall.answer(begun[-1])
+            begun.append(following)
+            await hall.has_begun(*begun)
 
 
 async def test_the_crowd_of_one_address_keeps_no_other_waiting(express_for) -> None:
