@@ -19,7 +19,8 @@ from stylobate.audit import AuditTrail
 from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import DatabaseManager, Migrator
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
-from stylobate.identity import Access, Principal, PrincipalKind
+from stylobate.identity import Principal, PrincipalKind
+from stylobate.identity.access import Access
 from stylobate.identity.resources import MOST_LISTED
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.outbox.postgres import PostgresOutbox

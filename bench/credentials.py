@@ -26,8 +26,9 @@ from stylobate.audit.postgres import PostgresAuditStore
 from stylobate.database import DatabaseManager, Migrator
 from stylobate.encryption import SecretKeyEncryption
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
-from stylobate.identity import Principal, TokenVerifier
+from stylobate.identity import Principal
 from stylobate.identity.api_key import SECRET_BYTES, write_api_key
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.ids import new_id
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.outbox.postgres import PostgresOutbox

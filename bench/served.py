@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import psutil
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.services import installed_services, key_holders
 from stylobate.testing.authority import Authority
 from stylobate.testing.consul_contract import ConsulContract

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.services import installed_services, key_holders
 from stylobate.testing import commands
 from stylobate.testing.authority import Authority

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 import pytest
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.launcher.embedded.openbao import ROLE, TRANSIT_KEY
 from stylobate.services import installed_services, key_holders
 from stylobate.testing.authority import Authority

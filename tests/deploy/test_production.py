@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.services import key_holders
 from stylobate.testing.authority import Authority
 from stylobate.testing.ports import free_ports

@@ -36,7 +36,8 @@ from stylobate.clients.edge import Edge
 from stylobate.clients.limits import LimitsClient
 from stylobate.declarations.model import ChannelDeclaration, Declarations
 from stylobate.errors import TokenInvalidError
-from stylobate.identity import Principal, PrincipalKind, ServiceIdentity
+from stylobate.identity import Principal, PrincipalKind
+from stylobate.identity.service_identity import ServiceIdentity
 from stylobate.redis import RedisManager
 from stylobate.rpc import RpcAccess, call
 from stylobate.testing import FakeClock

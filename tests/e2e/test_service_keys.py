@@ -8,7 +8,7 @@ from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.api.events.v1.event_service_pb2 import START_EARLIEST, ReadEventsRequest
 from stylobate.api.events.v1.event_service_pb2_grpc import EventServiceStub
 from stylobate.errors import StylobateError
-from stylobate.identity import ServiceIdentity
+from stylobate.identity.service_identity import ServiceIdentity
 from stylobate.rpc import CallerChannel, open_channel
 from stylobate.services import installed_services
 from stylobate.testing.plain_http import NO_TLS

@@ -20,7 +20,7 @@ from stylobate.app import HostSettings, Placement
 from stylobate.app.host import Host
 from stylobate.config import Sources
 from stylobate.database import DatabaseManager
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.ids import new_id
 from stylobate.services import installed_services
 from stylobate.testing.databases import Databases

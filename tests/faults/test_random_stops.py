@@ -10,7 +10,7 @@ import pytest
 from stylobate.app import HostSettings, Placement
 from stylobate.app.host import Host
 from stylobate.config import Sources
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.services import installed_services
 from stylobate.stopping import end
 from stylobate.testing.databases import Databases

@@ -10,7 +10,7 @@ from stylobate.errors import StylobateError
 from stylobate.modules.check import check_modules
 from stylobate.modules.secrets import ModuleSecrets, explained_secrets
 from stylobate.testing.modules import ActionTester
-from stylobate.vault import VaultManager
+from stylobate.vault.manager import VaultManager
 
 CODE = """\
 from stylobate.modules import ActionContext, BaseModule

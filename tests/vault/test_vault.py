@@ -17,7 +17,7 @@ import requests
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Sink
 from aiosmtpd.smtp import AuthResult, LoginPassword
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.services import key_holders
 from stylobate.testing import commands
 from stylobate.testing.authority import Authority

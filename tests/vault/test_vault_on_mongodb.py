@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.services import installed_services, key_holders
 from stylobate.testing.mongo_users import MongoWithUsers
 from stylobate.testing.plain_http import NO_TLS

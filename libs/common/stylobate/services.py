@@ -12,7 +12,7 @@ from typing import Any
 
 from stylobate.config import Settings
 from stylobate.database import MigrationSet
-from stylobate.identity import OPERATOR, ServiceRights
+from stylobate.service_rights import OPERATOR, ServiceRights
 
 ENTRY_POINTS = "stylobate.services"
 _OUTBOX = "outbox"

@@ -13,9 +13,10 @@ from typing import Any
 import jwt
 from stylobate.audit import AuditRecord
 from stylobate.errors import PermissionDeniedError, UnauthenticatedError
-from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind, TokenVerifier, grants
+from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind, grants
 from stylobate.identity.api_key import is_api_key, read_api_key
 from stylobate.identity.api_key_proofs import refuse_elsewhere
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.rpc.call import Call
 
 from stylobate_auth.access_manager import AccessManager

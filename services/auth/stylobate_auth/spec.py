@@ -1,7 +1,7 @@
 """What the auth service is, for whoever starts or manages it."""
 
 from stylobate.database import MigrationSet
-from stylobate.identity import ServiceRights
+from stylobate.service_rights import ServiceRights
 from stylobate.services import Imported, ServiceSpec
 
 from stylobate_auth.settings import AuthSettings

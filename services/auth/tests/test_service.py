@@ -22,7 +22,8 @@ from stylobate.app import HostSettings, Placement
 from stylobate.app.host import Host
 from stylobate.config import Sources
 from stylobate.errors import StylobateError
-from stylobate.identity import ServiceIdentity, generate_service_keys
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.outbox import Event
 from stylobate.services import installed_services, key_holders

@@ -7,8 +7,9 @@ from stylobate.errors import UnauthenticatedError
 from stylobate.http.asgi import Application, Message, Receive, Scope, Send, read_body
 from stylobate.http.errors import HostRefusedError, PayloadTooLargeError
 from stylobate.http.own_host import is_local_host
-from stylobate.identity import ANONYMOUS, ClientAddresses, Principal, TokenVerifier
+from stylobate.identity import ANONYMOUS, ClientAddresses, Principal
 from stylobate.identity.api_key_proofs import refuse_elsewhere
+from stylobate.identity.verifier import TokenVerifier
 
 from stylobate_gateway.browser_sessions import BrowserSessions
 from stylobate_gateway.catalogue import Catalogue

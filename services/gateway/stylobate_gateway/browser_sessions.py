@@ -6,7 +6,9 @@ from stylobate.api.auth.v1 import auth_service_pb2 as auth
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from stylobate.bounded_dict import BoundedDict
 from stylobate.errors import StylobateError, TokenInvalidError, TokenRevokedError, UnauthenticatedError
-from stylobate.identity import Principal, ServiceIdentity, TokenVerifier
+from stylobate.identity import Principal
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.verifier import TokenVerifier
 
 from stylobate_gateway.errors import CsrfRefusedError
 from stylobate_gateway.exchange import Exchange

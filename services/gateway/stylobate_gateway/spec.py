@@ -1,6 +1,6 @@
 """What the gateway service is, for whoever starts or manages it."""
 
-from stylobate.identity import ServiceRights
+from stylobate.service_rights import ServiceRights
 from stylobate.services import Imported, ServiceSpec
 
 from stylobate_gateway.settings import GatewaySettings

@@ -27,7 +27,8 @@ from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Finding
 from stylobate.errors import TokenInvalidError, TokenRevokedError, UnavailableError
 from stylobate.health import HealthCheck
-from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind, ServiceIdentity
+from stylobate.identity import DEFAULT_TENANT, Principal, PrincipalKind
+from stylobate.identity.service_identity import ServiceIdentity
 from stylobate.rpc import CallerChannel, LocalChannel
 from stylobate.testing import FakeClock
 from stylobate.testing.plain_http import NO_TLS

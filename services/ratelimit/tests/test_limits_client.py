@@ -19,8 +19,9 @@ from stylobate.clients.limits import LimitsClient
 from stylobate.clients.local_counts import Counted, LocalCounts
 from stylobate.errors import StylobateError, TokenInvalidError, UnavailableError
 from stylobate.http.asgi import limit_headers
-from stylobate.identity import ServiceIdentity, generate_service_keys
 from stylobate.identity.principal import Principal
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.rpc import (
     Call,
     CallerChannel,

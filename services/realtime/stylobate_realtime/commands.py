@@ -7,9 +7,10 @@ from stylobate.clients.bans import BannedError
 from stylobate.clients.edge import Edge
 from stylobate.clients.limit_outcome import RateLimitedError
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError
-from stylobate.identity import ANONYMOUS, Principal, TokenVerifier
+from stylobate.identity import ANONYMOUS, Principal
 from stylobate.identity.api_key import ApiKeyPlaceError
 from stylobate.identity.api_key_proofs import refuse_elsewhere
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.ids import new_id
 from stylobate.logs import get_logger
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from stylobate.errors import StylobateError, UnauthenticatedError
-from stylobate.identity import TokenVerifier
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from stylobate.clients.bans import BanList
 from stylobate.errors import StylobateError, TokenExpiredError, UnauthenticatedError, UnavailableError
-from stylobate.identity import TokenVerifier
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 

@@ -12,7 +12,7 @@ from stylobate import telemetry
 from stylobate.clients.edge import Edge
 from stylobate.health import Health
 from stylobate.idempotency import Claim
-from stylobate.identity import TokenVerifier
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 

@@ -33,11 +33,11 @@ from stylobate.clients.limit_outcome import LimitOutcome
 from stylobate.clients.limit_rules import LimitRules
 from stylobate.declarations.model import ChannelDeclaration
 from stylobate.errors import PermissionDeniedError, UnavailableError
-from stylobate.identity import TokenVerifier
 from stylobate.identity.api_key import write_api_key
 from stylobate.identity.auth_feed import FeedTimings
 from stylobate.identity.principal import Principal, PrincipalKind
 from stylobate.identity.resources import NOTHING, Granted
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.ids import new_id
 from stylobate.outbox import Event, PositionExpiredError
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, call, standard_interceptors

@@ -9,7 +9,8 @@ from stylobate.api.realtime.v1.realtime_service_pb2 import PublishRequest
 from stylobate.api.realtime.v1.realtime_service_pb2_grpc import RealtimeServiceStub, add_RealtimeServiceServicer_to_server
 from stylobate.errors import StylobateError
 from stylobate.idempotency import Idempotency
-from stylobate.identity import ServiceIdentity, generate_service_keys
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers, standard_interceptors
 from stylobate_realtime.errors import RealtimeUnavailableError
 from stylobate_realtime.servicer import RealtimeServicer

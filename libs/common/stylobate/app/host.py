@@ -30,9 +30,11 @@ from stylobate.config import ConfigError, Settings, Sources
 from stylobate.declarations import load_declarations
 from stylobate.declarations.model import Severity
 from stylobate.health import BoundedCheck, Health, Status, worst
-from stylobate.identity import OPERATOR, OPERATOR_RIGHTS, Access, ServiceIdentity, TokenVerifier
+from stylobate.identity.access import Access
+from stylobate.identity.service_identity import ServiceIdentity
 from stylobate.identity.service_keys import KeyFolder, ServiceKeys
 from stylobate.identity.stored_keys import StoredKeys
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.logs import Logs, get_logger
 from stylobate.outbox import EventServicer
 from stylobate.redis import RedisManager
@@ -42,9 +44,10 @@ from stylobate.rpc import (
     standard_interceptors,
 )
 from stylobate.rpc.call import sampled_trace
+from stylobate.service_rights import OPERATOR, OPERATOR_RIGHTS
 from stylobate.services import ServiceSpec
 from stylobate.telemetry import configure as configure_traces
-from stylobate.vault import VaultManager
+from stylobate.vault.manager import VaultManager
 
 _log = get_logger("app")
 

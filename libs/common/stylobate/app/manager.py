@@ -25,7 +25,9 @@ from stylobate.config import Settings, Sources
 from stylobate.database import DatabaseManager
 from stylobate.declarations.model import Declarations, Finding
 from stylobate.health import BoundedCheck, Health, HealthCheck, Status
-from stylobate.identity import Access, ServiceIdentity, TokenVerifier
+from stylobate.identity.access import Access
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.leases import LeaseManager
 from stylobate.logs import get_logger
 from stylobate.outbox import EventLog

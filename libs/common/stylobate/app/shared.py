@@ -18,11 +18,13 @@ from stylobate.clients.limit_rules import LimitRules
 from stylobate.config import ConfigError, Sources
 from stylobate.database.listener import Listeners
 from stylobate.declarations.model import Declarations
-from stylobate.identity import Access, ServiceIdentity, ServiceRights, TokenVerifier
-from stylobate.identity.service_rights import EVERY_SERVICE, PACKAGE
+from stylobate.identity.access import Access
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.outbox import EventLog, EventServicer
 from stylobate.redis import RedisManager
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, Servicers, idempotent_methods, open_channel
+from stylobate.service_rights import EVERY_SERVICE, PACKAGE, ServiceRights
 from stylobate.vault.manager import VaultManager
 
 REDUCED_GRACE_S = 1.0

@@ -13,12 +13,13 @@ import typer
 from stylobate.app import HostSettings
 from stylobate.config import Sources
 from stylobate.errors import StylobateError, UnavailableError
-from stylobate.identity import OPERATOR, ServiceIdentity
+from stylobate.identity.service_identity import ServiceIdentity
 from stylobate.launcher.output import CommandError
 from stylobate.launcher.project import Project
 from stylobate.rpc import CallerChannel, open_channel
 from stylobate.rpc.caller import ServiceTokenRefusedError
 from stylobate.rpc.outages import cause_of
+from stylobate.service_rights import OPERATOR
 
 R = TypeVar("R")
 _OF_TLS = ("handshake", "Socket closed", "certificate", "SSL")

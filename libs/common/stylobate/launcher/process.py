@@ -13,7 +13,8 @@ from stylobate import __version__
 from stylobate.app import HostSettings, Placement
 from stylobate.config import Environment, Sources
 from stylobate.logs import Logs, configure, get_logger
-from stylobate.vault import VaultManager, with_vault
+from stylobate.vault import with_vault
+from stylobate.vault.manager import VaultManager
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _log = get_logger("app")

@@ -18,7 +18,7 @@ from stylobate.app import HostSettings, Placement
 from stylobate.app.host import Host
 from stylobate.app.manager import AppManager
 from stylobate.config import Settings, Sources
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.rpc import RpcAccess
 from stylobate.services import ServiceSpec
 from stylobate.testing.plain_http import NO_TLS

@@ -14,7 +14,8 @@ from stylobate.encryption.transit import TransitKeyEncryption
 from stylobate.errors import KeyEncryptionUnavailableError
 from stylobate.health import Status
 from stylobate.testing.until import until
-from stylobate.vault import VaultError, VaultManager
+from stylobate.vault import VaultError
+from stylobate.vault.manager import VaultManager
 
 DAY = timedelta(days=1)
 

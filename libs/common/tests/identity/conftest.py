@@ -17,8 +17,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jwt.algorithms import OKPAlgorithm
 from stylobate.api.auth.v1 import access_service_pb2, access_service_pb2_grpc, token_service_pb2, token_service_pb2_grpc
 from stylobate.api.auth.v1.token_service_pb2 import Revocation, RevocationKind
-from stylobate.identity import TokenVerifier
 from stylobate.identity.auth_feed import FeedTimings
+from stylobate.identity.verifier import TokenVerifier
 from stylobate.rpc import CallerChannel
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until

@@ -7,7 +7,8 @@ from typing import Any
 import grpc
 import pytest
 from stylobate.errors import UnavailableError
-from stylobate.identity import ANONYMOUS, Access, Principal, PrincipalKind, grants
+from stylobate.identity import ANONYMOUS, Principal, PrincipalKind, grants
+from stylobate.identity.access import Access
 from stylobate.identity.kept_decisions import KeptDecisions
 from stylobate.identity.resources import Granted, GrantedTooManyError
 from stylobate.rpc import CallerChannel

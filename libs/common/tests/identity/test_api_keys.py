@@ -8,7 +8,7 @@ import grpc
 import pytest
 from stylobate.api.auth.v1.token_service_pb2 import ApiKeyStanding, VerifiedApiKey
 from stylobate.errors import TokenExpiredError, TokenInvalidError, TokenRevokedError, UnavailableError
-from stylobate.identity import Principal, PrincipalKind, TokenVerifier
+from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.api_key import (
     ApiKeyExpiredError,
     ApiKeyInvalidError,
@@ -19,6 +19,7 @@ from stylobate.identity.api_key import (
     write_api_key,
 )
 from stylobate.identity.api_key_proofs import refuse_elsewhere
+from stylobate.identity.verifier import TokenVerifier
 
 from .conftest import NOW
 

@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from stylobate.api.auth.v1.token_service_pb2 import Revocation
 from stylobate.errors import TokenRevokedError
 from stylobate.health import Status
-from stylobate.identity import TokenVerifier
 from stylobate.identity.auth_feed import FeedTimings
+from stylobate.identity.verifier import TokenVerifier
 
 NOW = 1_800_000_000.0
 Eventually = Callable[[Callable[[], Awaitable[bool]]], Awaitable[float]]

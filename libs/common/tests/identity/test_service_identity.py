@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stylobate.config import ConfigError
 from stylobate.errors import TokenInvalidError
 from stylobate.health import Status
-from stylobate.identity import ServiceIdentity, generate_service_keys
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.services import key_holders
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stylobate.errors import TokenInvalidError, UnauthenticatedError
-from stylobate.identity import ServiceIdentity
 from stylobate.identity.access_token import key_id_of, parse_jwks, verify_access_token
+from stylobate.identity.service_identity import ServiceIdentity
 
 NOW = 1_800_000_000
 KEY = Ed25519PrivateKey.generate()

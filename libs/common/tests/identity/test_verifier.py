@@ -10,8 +10,9 @@ import jwt
 import pytest
 from stylobate.errors import TokenExpiredError, TokenInvalidError, TokenRevokedError, UnavailableError
 from stylobate.health import Status
-from stylobate.identity import PrincipalKind, TokenVerifier
+from stylobate.identity import PrincipalKind
 from stylobate.identity.auth_feed import FeedTimings
+from stylobate.identity.verifier import TokenVerifier
 
 SOON_S = 5
 

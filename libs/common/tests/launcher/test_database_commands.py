@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.testing.databases import Databases
 from stylobate.testing.ports import free_ports
 

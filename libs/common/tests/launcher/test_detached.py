@@ -17,7 +17,7 @@ import psutil
 import pytest
 from stylobate.api.auth.v1.token_service_pb2 import WatchRevocationsRequest
 from stylobate.api.auth.v1.token_service_pb2_grpc import TokenServiceStub
-from stylobate.identity import ServiceIdentity
+from stylobate.identity.service_identity import ServiceIdentity
 from stylobate.launcher.project import Project
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports

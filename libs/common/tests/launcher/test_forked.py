@@ -14,7 +14,7 @@ import orjson
 import psutil
 import pytest
 from stylobate.app import Placement
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.launcher.forked import ForkServer
 from stylobate.services import key_holders
 from stylobate.testing.plain_http import NO_TLS

@@ -9,7 +9,9 @@ import grpc
 import pytest
 from stylobate.api.actions.v1.module_service_pb2 import ListModulesRequest
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceStub, add_ModuleServiceServicer_to_server
-from stylobate.identity import ANONYMOUS, Principal, PrincipalKind, ServiceIdentity, generate_service_keys
+from stylobate.identity import ANONYMOUS, Principal, PrincipalKind
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.rpc import LocalChannel, LocalServer, RpcAccess, Servicers, from_rpc_error
 from stylobate.rpc.call import Call, HandedOn, call, passed_on
 from stylobate.rpc.caller import outgoing

@@ -14,10 +14,11 @@ from stylobate.api.auth.v1 import auth_service_pb2
 from stylobate.api.auth.v1.auth_service_pb2 import CreateUserRequest
 from stylobate.api.auth.v1.auth_service_pb2_grpc import AuthServiceServicer, AuthServiceStub, add_AuthServiceServicer_to_server
 from stylobate.errors import StylobateError, TokenInvalidError
-from stylobate.identity import OPERATOR, OPERATOR_RIGHTS, ServiceIdentity, ServiceRights, generate_service_keys
-from stylobate.identity.service_rights import callers_of
+from stylobate.identity.service_identity import ServiceIdentity
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.rpc import CallerChannel, LocalChannel, LocalServer, RpcAccess, Servicers, standard_interceptors
 from stylobate.rpc.call import Call, current_call
+from stylobate.service_rights import OPERATOR, OPERATOR_RIGHTS, ServiceRights, callers_of
 from stylobate.services import installed_services, key_holders
 from stylobate.testing.syntax import tree_of
 

@@ -13,9 +13,9 @@ from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until
 from stylobate.value_kinds import DatabaseUrl
-from stylobate.vault import VaultManager
 from stylobate.vault.client import VaultClient
 from stylobate.vault.database_user import DatabaseUser
+from stylobate.vault.manager import VaultManager
 
 
 class ShopSettings(Settings):

@@ -9,8 +9,9 @@ from aiohttp import web
 from stylobate.health import Status
 from stylobate.testing.clock import FakeClock
 from stylobate.testing.until import until
-from stylobate.vault import VaultError, VaultManager
+from stylobate.vault import VaultError
 from stylobate.vault.client import VaultClient
+from stylobate.vault.manager import VaultManager
 
 _OFTEN = {"refresh": timedelta(milliseconds=200)}
 

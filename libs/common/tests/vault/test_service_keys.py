@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from stylobate.config import ConfigError
 from stylobate.errors import TokenInvalidError
-from stylobate.identity import ServiceIdentity
+from stylobate.identity.service_identity import ServiceIdentity
 from stylobate.identity.stored_keys import StoredKeys
 from stylobate.testing.until import until
-from stylobate.vault import VaultManager
+from stylobate.vault.manager import VaultManager
 
 _PEM = serialization.Encoding.PEM
 

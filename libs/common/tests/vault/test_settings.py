@@ -5,7 +5,8 @@ from typing import ClassVar
 import pytest
 from stylobate.config import MASK, ConfigError, Settings, Sources, secret
 from stylobate.testing.ports import free_ports
-from stylobate.vault import VaultManager, VaultSettings
+from stylobate.vault import VaultSettings
+from stylobate.vault.manager import VaultManager
 
 
 class ShopSettings(Settings):

@@ -16,7 +16,7 @@ from rich.markup import escape
 from stylobate.app.listening import bind
 from stylobate.config import ConfigError, Environment
 from stylobate.declarations.sources import MODULE_FILE, module_folders
-from stylobate.identity import generate_service_keys
+from stylobate.identity.service_keys import generate_service_keys
 from stylobate.launcher.commands.config import findings, unknown
 from stylobate.launcher.commands.logs import show_work
 from stylobate.launcher.commands.status import ask, complaints_of

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping
 
-from stylobate.identity.service_rights import ServiceRights
 from stylobate.rpc.interceptors.call import CallInterceptor
 from stylobate.rpc.interceptors.identity import IdentityInterceptor, UserTokens
 from stylobate.rpc.interceptors.metrics import RpcMetrics
 from stylobate.rpc.interceptors.service_caller import ServiceCallers, ServiceTokens
 from stylobate.rpc.method import Edge, Interceptor
+from stylobate.service_rights import ServiceRights
 
 __all__ = ["CallInterceptor", "IdentityInterceptor", "RpcMetrics", "ServiceCallers", "standard_interceptors"]
 

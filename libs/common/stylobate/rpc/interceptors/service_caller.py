@@ -5,10 +5,10 @@ from time import monotonic
 from typing import Protocol
 
 from stylobate.errors import PermissionDeniedError, TokenInvalidError, UnauthenticatedError
-from stylobate.identity.service_rights import ServiceRights, callers_of
 from stylobate.logs import get_logger
 from stylobate.rpc.call import ACT_FOR, AUTHORIZATION, OWN_NAME, OWN_NAME_SAID, SERVICE_TOKEN, Call
 from stylobate.rpc.method import Context, Method, RpcAccess
+from stylobate.service_rights import ServiceRights, callers_of
 from stylobate.telemetry import counter
 
 _SAY_EVERY_S = 1.0
