@@ -119,8 +119,8 @@ local function refused_often(key, after, within)
   return known >= after and now - tonumber(call('LINDEX', key, 0)) < within
 end
 
--- Decides a group whose levels are all GCRA and counted here, and whose checks cost one charge each, where all of them pass, as
--- most do: what is told of them is what would be told by `decided`, in half of its time. Returns their rows; or nothing, and has changed nothing,
+-- Decides a group whose levels are all GCRA and whose checks cost one charge each, where all of them pass, as most do: what is
+-- told of them is what would be told by `decided`, in half of its time. Returns their rows; or nothing, and has changed nothing,
 -- where one does not pass.
 local function passed(levels, indexes)
   local width = #levels
@@ -134,30 +134,35 @@ local function passed(levels, indexes)
   end
   local answer, filled = {}, 0
   for check = 1, #indexes[1] do
-    local row, tight, least, told_left, told_full = filled, 1, math.huge
+    local row, tight, least, told_left, told_full = filled, 1, math.huge, nil, 0
     answer[row + 1], answer[row + 2], answer[row + 3], answer[row + 4], answer[row + 5], answer[row + 6] = 1, 0, 0, 0, 0, 0
     filled = row + 6
     for j = 1, width do
-      local i, tolerance = indexes[j][check], tolerances[j]
-      local us = (ahead[i] or tolerance) + charges[j]   -- 0: one of it is counted elsewhere
-      if us > tolerance then
-        for done = 1, check do
-          for level = 1, done < check and width or j - 1 do
-            local charged = indexes[level][done]
-            ahead[charged] = ahead[charged] - charges[level]
+      local i, units, ms = indexes[j][check], 0, 0
+      if i > 0 then   -- else it is counted elsewhere
+        local tolerance = tolerances[j]
+        local us = ahead[i] + charges[j]
+        if us > tolerance then
+          for done = 1, check do
+            for level = 1, done < check and width or j - 1 do
+              local charged = indexes[level][done]
+              if charged > 0 then
+                ahead[charged] = ahead[charged] - charges[level]
+              end
+            end
           end
+          return
         end
-        return
-      end
-      ahead[i] = us
-      local units, ms = (tolerance - us) / intervals[j], (us + 999) / 1000
-      units, ms = units - units % 1, ms - ms % 1
-      if ms > LONGEST_MS then
-        ms = LONGEST_MS
-      end
-      if j == 1 or (units < least and not shadows[j]) then
-        tight, told_left, told_full = j, units, ms
-        least = shadows[j] and least or units
+        ahead[i] = us
+        units, ms = (tolerance - us) / intervals[j], (us + 999) / 1000
+        units, ms = units - units % 1, ms - ms % 1
+        if ms > LONGEST_MS then
+          ms = LONGEST_MS
+        end
+        if not told_left or (units < least and not shadows[j]) then
+          tight, told_left, told_full = j, units, ms
+          least = shadows[j] and least or units
+        end
       end
       if width > 1 then
         answer[filled + 1], answer[filled + 2] = units, ms
@@ -169,7 +174,9 @@ local function passed(levels, indexes)
   for j = 1, width do
     local column = indexes[j]
     for check = 1, #column do
-      changed[column[check]] = true
+      if column[check] > 0 then
+        changed[column[check]] = true
+      end
     end
   end
   return answer
