@@ -26,9 +26,9 @@ from stylobate_state.store.redis import RedisStateStore
 from stylobate_state.store.router import StoreRouter
 
 from . import ephemeral_writer
+from .ephemeral import PADS, TTL, key
 from .samples import ADA, NOTES, write
 from .test_any_store_contract import claim
-from .test_ephemeral import PADS, TTL, key
 
 
 @pytest_asyncio.fixture

@@ -10,7 +10,7 @@ import pytest
 from stylobate.clients.state import StateVersionConflictError
 from stylobate.testing import FakeClock
 from stylobate.testing.until import until
-from stylobate_state.model import ListQuery, StateKey
+from stylobate_state.model import ListQuery
 from stylobate_state.operation import Put
 from stylobate_state.state_manager import StateManager
 from stylobate_state.state_writer import Environment
@@ -18,7 +18,7 @@ from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.redis import RedisStateStore
 from stylobate_state.store.router import StoreRouter
 
-from .ephemeral import PADS, SPACE, TTL
+from .ephemeral import PADS, SPACE, TTL, key
 from .samples import ADA, write
 from .test_any_store_contract import claim
 
@@ -33,11 +33,6 @@ def valkey(redis: Any) -> Any:
 def pads(valkey: Any) -> RedisStateStore:
     """Give the pads on Valkey."""
     return RedisStateStore(valkey, "pads", TTL)
-
-
-def key(name: str) -> StateKey:
-    """Return the key of a pad."""
-    return StateKey("default", "pads", name)
 
 
 async def test_valkey_lets_objects_go_by_itself(valkey: Any) -> None:
