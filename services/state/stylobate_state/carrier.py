@@ -56,7 +56,14 @@ class Carrier:
         self._new_id = new_id
 
     async def begin(self, namespace: str) -> None:
-        """Let nobody write the namespace here any more, whatever setting they have; who wrote it before is committed then."""
+        """Let nobody write the namespace here any more, whatever setting they have; who wrote it before is committed then.
+
+        :raises StateMoveRefusedError: there are objects of it there that no move brought. They are somebody else's: to make room
+            would be to take them away.
+        """
+        if namespace not in await self._there.places.said() and await self._there.loads.keys(namespace, None, 1):
+            said = f"{self._there.name} has objects of a namespace {namespace} already, which no move brought"
+            raise StateMoveRefusedError(namespace, f"{said}; look whose database that is, nothing was changed there")
         if await self._there.places.expect(namespace, self._here.name):
             await self._here.places.give(namespace, self._there.name, with_objects=True, move=self._new_id())
 

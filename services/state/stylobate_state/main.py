@@ -62,7 +62,9 @@ async def build(app: AppManager, settings: StateSettings) -> None:
     placed_in = placed(settings, declared.namespaces, sources)
     main = Room(app, await app.storage())
     await check_main(main.places, settings.places, declared.namespaces)
-    further = [await Room.open_apart(app, main, name, apart=apart, indexes=indexes) for name, apart in placed_in.items()]
+    further: list[Room] = []
+    for name, apart_here in placed_in.items():
+        further.append(await Room.open_apart(app, (main, *further), name, apart=apart_here, indexes=indexes))
     rooms = {namespace: room for room in further for namespace in room.apart}
     ttls = _ttls(declared)
     cache = None

@@ -1,13 +1,16 @@
 """Which namespace stands in which database: what the settings say, held against what the databases do."""
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 from stylobate.config import ConfigError
 from stylobate.declarations.model import NamespaceDeclaration
+from stylobate.errors import UnavailableError
 from stylobate.ids import new_id
 from stylobate.outbox.port import APART, EventLog, Numbering
 
 from stylobate_state.settings import DATABASES, MAIN, PLACES, StateSettings
+from stylobate_state.store.moving import LoadStore
 from stylobate_state.store.places import PlaceStore
 
 SOURCE = "state"
@@ -79,11 +82,13 @@ async def check_main(main: PlaceStore, places: Mapping[str, str], namespaces: Co
         raise ConfigError(gone)
 
 
-async def settle(namespace: str, database: str, main: PlaceStore, there: PlaceStore) -> None:
+async def settle(namespace: str, database: str, main: PlaceStore, there: PlaceStore, loads: LoadStore) -> None:
     """See to it that a namespace stands in a further database and nowhere else, or is on its way from there.
 
     One without any object in the first database begins there. :raises ConfigError: it has some, and was not moved; or it stands
-    in another one.
+    in another one; or there are objects in the further one that are not of this platform.
+
+    :param loads: of the further database.
     """
     entry = f"{PLACES}: {namespace}={database}"
     place, in_main = (await there.said()).get(namespace), (await main.said()).get(namespace)
@@ -99,6 +104,8 @@ async def settle(namespace: str, database: str, main: PlaceStore, there: PlaceSt
         raise ConfigError([f"{entry}: it stands in the {MAIN} database; {cure}"])
     if where != database:
         raise ConfigError([f"{entry}: {namespace} stands in the database {where} ({DATABASES})"])
+    if place is None and in_main is None and await loads.keys(namespace, None, 1):
+        raise ConfigError([f"{entry}: {database} has objects of a namespace {namespace} that are not of this platform"])
     if not await main.give(namespace, database, with_objects=False):
         cure = f"leave it out here and run `stylobate states move {namespace} {database}` first"
         raise ConfigError([f"{entry}: its objects are in the {MAIN} database and were not moved; {cure}"])
@@ -109,3 +116,15 @@ async def begin_log(log: EventLog, numbering: Numbering) -> None:
     """Have the log of a further database begin an epoch, as every new log: no position of another log fits then."""
     if not (await log.head()).epoch:
         await numbering.begin(new_id(), "a further database of the service")
+
+
+async def check_own(name: str, log: EventLog, others: Mapping[str, EventLog]) -> None:
+    """Raise ConfigError where a further database is another one under a second name: a move to it would leave nothing anywhere.
+
+    :param log: of the database, with an epoch. :param others: by name. One that is away is not this one, which is there.
+    """
+    epoch = (await log.head()).epoch
+    for other, known in others.items():
+        with suppress(UnavailableError):
+            if (await known.head()).epoch == epoch:
+                raise ConfigError([f"{DATABASES}: {name} is the database {other}, or a copy of it"])

@@ -1,6 +1,6 @@
 """One database of the service, with what works on it: its log and relay, its timers, its indexes, what it forgets."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -17,7 +17,7 @@ from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.index import Index
 from stylobate_state.index_keeper import LEASE, IndexKeeper
 from stylobate_state.namespace import Namespace
-from stylobate_state.places import begin_log, log_name, settle
+from stylobate_state.places import begin_log, check_own, log_name, settle
 from stylobate_state.settings import MAIN, StateSettings
 from stylobate_state.state_manager import StateManager
 from stylobate_state.timer_runner import TimerRunner
@@ -61,19 +61,24 @@ class Room:
     async def open_apart(
         cls,
         app: AppManager,
-        main: "Room",
+        others: Sequence["Room"],
         name: str,
         *,
         apart: Collection[str],
         indexes: Collection[Index],
     ) -> "Room":
-        """Open a further database. It may be away: what stands in it is refused as unavailable until it is there."""
+        """Open a further database. It may be away: what stands in it is refused as unavailable until it is there.
+
+        :param others: that are open, the first one first.
+        """
+        main = others[0]
 
         async def look(storage: Storage) -> None:
             there = adapters_of(storage)
             await begin_log(there.log, there.numbering)
+            await check_own(name, there.log, {other.name or MAIN: other.log for other in others})
             for namespace in sorted(apart):
-                await settle(namespace, name, main.places, there.places)
+                await settle(namespace, name, main.places, there.places, there.loads)
             # before anything is served: a write that came before would not be held to a unique one
             await there.store.declare([index for index in indexes if index.namespace in apart])
 

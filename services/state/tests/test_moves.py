@@ -230,6 +230,19 @@ async def test_a_move_is_taken_back_and_begun_anew(sides: tuple[Side, Side]) -> 
         await first.give_up("orders", None, 2)
 
 
+async def test_what_no_move_brought_is_not_taken_away(sides: tuple[Side, Side]) -> None:
+    """A database that is another platform's: it keeps its objects, and the namespace is written where it stands."""
+    main, apart = sides
+    await main.write(write(key("1"), 0))
+    await apart.write(write(key("1"), 0), write(key("2"), 0))
+    with pytest.raises(StateMoveRefusedError, match="archive has objects of a namespace orders already, which no move brought"):
+        await move(main, apart)
+    for side in sides:
+        (outcome,) = await side.write(write(key("1"), 1))
+        assert isinstance(outcome, Written)
+    assert len(await apart.loads.keys("orders", None, 9)) == 2
+
+
 async def test_what_is_left_behind_is_taken_away(sides: tuple[Side, Side]) -> None:
     """Objects and all that events say of them; their numbers stay, and a move back brings the whole history again."""
     main, apart = sides

@@ -14,7 +14,7 @@ from stylobate.database.mongodb import MongoManager
 from stylobate_state.errors import StateApartError, StateMovedError
 from stylobate_state.model import StateKey, Written
 from stylobate_state.operation import Put
-from stylobate_state.places import check_main, placed, settle
+from stylobate_state.places import begin_log, check_main, check_own, placed, settle
 from stylobate_state.settings import StateSettings
 from stylobate_state.state_manager import Asked, StateManager
 from stylobate_state.state_writer import Environment
@@ -119,8 +119,8 @@ def test_what_cannot_be_is_refused_with_its_setting(environ: dict[str, str], sai
 async def test_a_new_namespace_begins_where_its_place_is(sides: tuple[Side, Side]) -> None:
     """It is written there and nowhere else, whatever setting a process has; begun again nothing changes."""
     main, apart = sides
-    await settle("orders", "archive", main.places, apart.places)
-    await settle("orders", "archive", main.places, apart.places)
+    await settle("orders", "archive", main.places, apart.places, apart.loads)
+    await settle("orders", "archive", main.places, apart.places, apart.loads)
     assert await main.places.said() == {"orders": Place("archive")}
     (outcome,) = await apart.write(write(key("1"), 0))
     assert isinstance(outcome, Written)
@@ -135,19 +135,31 @@ async def test_nothing_is_lost_in_silence(sides: tuple[Side, Side]) -> None:
     main, apart = sides
     await main.write(write(key("1", "notes"), 0))
     with pytest.raises(ConfigError, match="STYLOBATE_STATE_PLACES: notes=archive: its objects are in the main database"):
-        await settle("notes", "archive", main.places, apart.places)
+        await settle("notes", "archive", main.places, apart.places, apart.loads)
     (still,) = await main.write(write(key("2", "notes"), 0))
     assert isinstance(still, Written)
-    await settle("orders", "archive", main.places, apart.places)
+    await settle("orders", "archive", main.places, apart.places, apart.loads)
     await check_main(main.places, {"orders": "archive"}, {"orders", "notes"})
     with pytest.raises(ConfigError, match="STYLOBATE_STATE_PLACES: orders stands in the database archive, and is not named"):
         await check_main(main.places, {}, {"orders", "notes"})
     with pytest.raises(ConfigError, match="orders=other: orders stands in the database archive"):
-        await settle("orders", "other", main.places, main.places)
+        await settle("orders", "other", main.places, main.places, main.loads)
+    await apart.write(write(key("1", "papers"), 0))
+    with pytest.raises(ConfigError, match="papers=archive: archive has objects of a namespace papers that are not of this platf"):
+        await settle("papers", "archive", main.places, apart.places, apart.loads)
     await main.places.take("orders")
     await apart.places.give("orders", "main", with_objects=True)
     with pytest.raises(ConfigError, match="orders=archive: it stands in the main database; leave it out here, or run"):
-        await settle("orders", "archive", main.places, apart.places)
+        await settle("orders", "archive", main.places, apart.places, apart.loads)
+
+
+async def test_a_database_has_one_name(sides: tuple[Side, Side]) -> None:
+    """Under a second one a namespace would be moved to where it is, and stand nowhere."""
+    main, apart = sides
+    await begin_log(apart.log, apart.numbering)
+    await check_own("archive", apart.log, {"main": main.log})
+    with pytest.raises(ConfigError, match="STYLOBATE_STATE_DATABASES: twin is the database archive, or a copy of it"):
+        await check_own("twin", apart.log, {"main": main.log, "archive": apart.log})
 
 
 async def test_a_transaction_over_two_databases_is_refused(environment: Environment, memory: MemoryStateStore) -> None:
