@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from stylobate.api.state.v1 import state_keeping_service_pb2 as keeping
 from stylobate.database import DatabaseManager
 from stylobate.database.mongodb import MongoManager
 from stylobate.declarations.model import IndexField
@@ -19,12 +20,19 @@ from stylobate.outbox import Event
 from stylobate.testing import sequence_ids
 from stylobate_state.carrier import Carrier, Home
 from stylobate_state.errors import StateMovedError, StateMoveRefusedError
+from stylobate_state.history_forgetter import HistoryForgetter
 from stylobate_state.index import Index
 from stylobate_state.model import NotUnique, StateKey, TimerStart, Written
+from stylobate_state.owner_forgetter import OwnerForgetter
+from stylobate_state.servicer import StateKeepingServicer
+from stylobate_state.state_manager import StateManager
+from stylobate_state.state_mover import StateMover
+from stylobate_state.state_writer import Environment
+from stylobate_state.store.forgetting import Erased
 from stylobate_state.store.moving import Arrival
 
 from .conftest import MIGRATION_SETS, Kept, kept
-from .samples import deletion, write
+from .samples import NOTES, deletion, write
 
 NEW_ID = sequence_ids()
 UNIQUE = Index("orders", (IndexField("total", "number"),), is_unique=True)
@@ -293,3 +301,35 @@ async def test_what_goes_with_a_namespace_goes_along(sides: tuple[Side, Side]) -
     assert "1" in await apart.projections.read("orders", projection.generation, "default", ["1"])
     with pytest.raises((StateMovedError, DatabaseUnavailableError)):
         await main.write(write(key("1"), 1))
+
+
+async def test_what_is_forgotten_while_a_move_carries_is_to_be_forgotten_again(
+    sides: tuple[Side, Side], environment: Environment
+) -> None:
+    """The move may have carried what was there before: whoever asked is told to ask again, where it stands then."""
+    main, apart = sides
+
+    class Meanwhile(HistoryForgetter):
+        """While it goes on, the orders are moved."""
+
+        async def erase(self, key: StateKey) -> Erased:
+            await Carrier(main.home, apart.home, NEW_ID).begin("orders")
+            return await super().erase(key)
+
+        async def forget_person(self, *args: Any, **named: Any) -> tuple[str, int] | None:
+            await Carrier(main.home, apart.home, NEW_ID).begin("orders")
+            return await super().forget_person(*args, **named)
+
+    declared = {"orders": replace(NOTES, name="orders", on_owner_deleted="anonymize")}
+    async with StateManager.open(declared, replace(environment, store=main.store), max_data_bytes=10_000) as manager:
+        homes = {side.name: side.home for side in sides}
+        mover = StateMover(manager.namespaces, indexes=(), places={}, homes=homes, new_id=NEW_ID)
+        forgetters = {"orders": Meanwhile(main.forgetting, manager.namespaces, timedelta())}
+        owners = OwnerForgetter(manager.namespaces, replace(environment, store=main.store), manager.writer, forgetters)
+        servicer: Any = StateKeepingServicer(manager.keeper, forgetters, mover, owners)
+        with pytest.raises(StateMovedError):
+            await servicer.EraseState(keeping.EraseStateRequest(namespace="orders", key="1"), None)
+        while not (await mover.step("orders", "main", "")).is_taken_back:
+            pass
+        with pytest.raises(StateMovedError):
+            await servicer.ForgetOwner(keeping.ForgetOwnerRequest(owner="ada"), None)
