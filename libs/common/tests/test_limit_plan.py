@@ -160,6 +160,14 @@ def test_what_clients_make_long_is_counted_all_the_same() -> None:
     assert plan.find("site.x", ["192.0.2.7", long[0]], "default").subjects == charges[0].subjects[-1:]
 
 
+def test_a_long_header_is_looked_at_to_its_end() -> None:
+    """What differs only there is counted apart, and a rule that asks for the end finds it: clients' tokens begin alike."""
+    plan = LimitPlan([_rule(per=("header:x-client",), match={"header:x-client": ("*a", "*b")})])
+    found = [plan.at_door(Facts("192.0.2.7", headers={b"x-client": b"x" * 4000 + end})) for end in (b"a", b"b", b"c")]
+    assert len({charge.subjects[-1] for charge in found[:2]}) == 2
+    assert ["site.x" in _found(charge) for charge in found] == [True, True, False]
+
+
 def test_a_pattern_takes_no_more_time_than_the_text_is_long() -> None:
     """A search that backtracks takes far too long here."""
     plan = LimitPlan([_rule(match={"route": ("*a*a*a*a*a*a*a*a*b", "*a*a*a*a*a*a*a*a*c")})])

@@ -12,7 +12,6 @@ from stylobate.identity.principal import ANONYMOUS, Principal
 
 SEPARATOR = "\x1f"
 """Between the parts of a subject: no address, id or header has it."""
-_MOST_CHARACTERS = 256
 
 
 class Facts(NamedTuple):
@@ -53,7 +52,7 @@ def value_of(part: str, facts: Facts, *, is_counted: bool) -> str:
     if read is not None:
         return read(facts)
     value = facts.headers.get(part.removeprefix(HEADER).encode(), b"")
-    return value[:_MOST_CHARACTERS].decode("latin-1").replace(SEPARATOR, " ")
+    return value.decode("latin-1").replace(SEPARATOR, " ")
 
 
 def _address(facts: Facts) -> str:
