@@ -219,9 +219,7 @@ class StateKeepingServicer(StateKeepingServiceServicer):
         forgetter = self._forgetters[self._keeper.namespace(request.namespace).name]
         await self._mover.check_here([request.namespace])
         erased = await forgetter.erase(StateKey(request.tenant or DEFAULT_TENANT, request.namespace, request.key))
-        await self._mover.check_here(
-            [request.namespace]
-        )  # a move may have carried it meanwhile: once more, there
+        await self._mover.check_here([request.namespace])  # a move may have carried it meanwhile: once more, there
         return keeping.EraseStateResponse(versions=erased.versions, living_version=erased.living_version)
 
     async def ForgetOwner(self, request: keeping.ForgetOwnerRequest, context: _Context) -> keeping.ForgetOwnerResponse:
