@@ -10,9 +10,10 @@ from bson.int64 import Int64
 from stylobate.audit import AuditRecord
 from stylobate.audit.chain import faults
 from stylobate.audit.mongodb import MongoAuditChain, MongoAuditStore
-from stylobate.audit.query import AuditQuery
+from stylobate.audit.query import AuditQuery, Place
 from stylobate.database import MigrationSet
 from stylobate.database.mongodb import MongoManager
+from stylobate.identity import DEFAULT_TENANT
 from stylobate.testing.fixtures import MongoFor
 
 pytestmark = pytest.mark.not_sharded
@@ -191,3 +192,36 @@ async def test_what_is_changed_before_it_is_sealed_is_found(mongo_for: MongoFor)
     await database.update_one(RECORDS, {"action": "changed"}, {"$set": {"actor": "ada"}})
     assert await found(database) == {}
     assert [row for row in await database.find(RECORDS, {}) if "digest" in row] == []
+
+
+UNREADABLE: list[tuple[str, dict[str, Any], set[str]]] = [
+    (PACKS, {"records": b"[["}, {"alone"}),
+    (PACKS, {"records": b"[1]"}, {"alone"}),
+    (PACKS, {"records": b'[["id", "2026-01-31T12:00:00", "", "", "p0", "success", "", ""]]'}, {"alone"}),
+    (PACKS, {"records": b'[["%s", "2026-01-31T12:00:00+00:00", "", "", 1, "success", "", ""]]' % (b"0" * 36)}, {"alone"}),
+    (PACKS, {"first": Int64(-(1 << 62)), "last": Int64(1 << 62)}, {"alone"}),
+    (RECORDS, {"detail": "{"}, {"alone", "packed"}),
+    (RECORDS, {"detail": "1"}, {"alone", "packed"}),
+    (RECORDS, {"time": Int64(1 << 62)}, {"packed"}),
+]
+
+
+async def test_what_nobody_can_read_any_more_hides_nothing_else(mongo_for: MongoFor) -> None:
+    """The rest is listed, more is sealed, and verifying names the block: somebody wrote past the platform."""
+    database = await mongo_for("test", AUDIT)
+    await write(database, *["packed"] * 8, is_bare=True)
+    await write(database, "alone")
+    await seal(database)
+    kept = {name: await database.find(name, {}) for name in (RECORDS, PACKS, BLOCKS)}
+    for number, (name, changes, listed) in enumerate(UNREADABLE):
+        await database.update_one(name, {}, {"$set": changes})
+        page = await MongoAuditStore(database).read(AuditQuery(DEFAULT_TENANT), 50)
+        assert {record.action for record in page.records} == listed, (number, changes)
+        assert all(Place.parse(str(Place.of(record))) for record in page.records)
+        assert set(await found(database)) == {1}, (number, changes)
+        await database.update_one(name, {}, {"$set": {"block": Int64(0)}})
+        await seal(database)
+        assert set(await found(database)) == {1}, (number, changes)
+        for one, rows in kept.items():
+            await database.delete(one, {})
+            await database.insert(one, rows)

@@ -14,10 +14,10 @@ from typing import Any
 from bson.int64 import Int64
 
 from stylobate.audit.chain import Block, Mark, Sealed, Stretch, block_hash
-from stylobate.audit.mongodb.packs import PACKS, pack_digest
+from stylobate.audit.mongodb.packs import PACKS, pack_digest, time_of
 from stylobate.audit.mongodb.store import RECORDS, MongoAuditStore, said
 from stylobate.audit.record import AuditRecord
-from stylobate.database.mongodb import Document, MongoManager, MongoTransaction, from_micros, micros
+from stylobate.database.mongodb import Document, MongoManager, MongoTransaction, micros
 
 BLOCKS = "audit_block"
 _UNSEALED = {"block": 0}
@@ -170,7 +170,7 @@ def _digest(row: Document) -> bytes:
 def _sealed(rows: Sequence[Document], number: int, digests: Sequence[bytes]) -> Sealed:
     times = [row[name] for row in rows for name in (("first", "last") if "count" in row else ("time",))]
     count = sum(map(_size, rows))
-    return Sealed(number, rows[-1]["_id"], count, from_micros(min(times)), from_micros(max(times)), b"".join(digests))
+    return Sealed(number, rows[-1]["_id"], count, time_of(min(times)), time_of(max(times)), b"".join(digests))
 
 
 def _document(found: Sealed, made: bytes) -> Document:
@@ -191,8 +191,8 @@ def _block(row: Any) -> Block:
         int(row["_id"]),
         row["last_id"],
         int(row["count"]),
-        from_micros(row["first_time"]),
-        from_micros(row["last_time"]),
+        time_of(row["first_time"]),
+        time_of(row["last_time"]),
         bytes(row["hash"]),
         row["is_deleted"],
     )

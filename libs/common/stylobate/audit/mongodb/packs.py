@@ -21,6 +21,7 @@ from stylobate.audit.query import LAST_ID, AuditPage, AuditQuery, Place
 from stylobate.audit.record import AuditRecord, Outcome
 from stylobate.database.mongodb import Document, MongoManager, from_micros, micros
 from stylobate.errors import ValueRefusedError
+from stylobate.logs import get_logger
 
 PACKS = "audit_pack"
 SCANNED = 10_000
@@ -31,10 +32,14 @@ _FEWEST = 8
 """Records that make a pack."""
 _WIDEST = timedelta(minutes=1)
 _WIDEST_US = _WIDEST // timedelta(microseconds=1)
-_NEVER = 1 << 62
+FIRST_US, END_US = 0, 1 << 56
+"""What the time of a record can be: as far as its position can tell. Any other was written by somebody else."""
+_COLUMNS = 8
+_ID = re.compile(r"[0-9a-f-]{36}")
 _MOST_BYTES = 4 * 1024 * 1024
 _MOST_READ = 16
 """Packs in one message."""
+_log = get_logger("audit")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MEMBERS = attrgetter("id", "time", "actor", "via", "action", "outcome", "reason", "request_id")
 _Row = tuple[str, str, str, str, str, str, str, str]
@@ -56,6 +61,11 @@ def packed(records: Sequence[AuditRecord]) -> tuple[list[Document], list[AuditRe
     return packs, alone
 
 
+def time_of(count: int) -> datetime:
+    """Return the time of so many microseconds; where no record can be, the bound of it."""
+    return from_micros(min(max(count, FIRST_US), END_US))
+
+
 def check_text(text: bytes) -> None:
     """Raise ValueRefusedError where JSON says a NUL, which no other store keeps."""
     if b"\\u0000" in text and _NUL.search(text):
@@ -74,8 +84,8 @@ async def read_packs(database: MongoManager, query: AuditQuery, limit: int) -> A
     while True:
         rows = await database.find(PACKS, where, {"digest": 0}, sort=[("last", -1), ("_id", -1)], limit=count)
         for row in rows:
-            found += _fitting(row["records"], query)
-            scanned += row["count"]
+            found += _opened(row, query)
+            scanned += max(1, row["count"])
         if len(rows) < count:
             return _page(query, nlargest(limit, found), limit, None)
         edge, last_id = rows[-1]["last"], rows[-1]["_id"]
@@ -124,13 +134,22 @@ def _head(pack: Document) -> bytes:
 
 def _where(query: AuditQuery) -> dict[str, Any]:
     """Return which packs may hold what is asked for."""
-    end = min([micros(time) for time in (query.until, query.before and query.before.time) if time is not None], default=_NEVER)
-    where: dict[str, Any] = {"tenant": query.tenant, "first": {"$lte": end}, "last": {"$lte": end + _WIDEST_US}}
+    end = min([micros(time) for time in (query.until, query.before and query.before.time) if time is not None], default=END_US)
+    where: dict[str, Any] = {"tenant": query.tenant, "first": {"$lte": end}, "last": {"$lte": end + _WIDEST_US, "$gte": FIRST_US}}
     if query.since is not None:
-        where["last"]["$gte"] = micros(query.since)
+        where["last"]["$gte"] = max(FIRST_US, micros(query.since))
     if query.actor:
         where["actors"] = query.actor
     return where
+
+
+def _opened(pack: Document, query: AuditQuery) -> list[tuple[Place, _Row]]:
+    """Return the records that are asked for. One who changed what is sealed hides that pack, and not what is beside it."""
+    try:
+        return [*_fitting(pack["records"], query)]
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        _log.error("audit_records_unreadable", id=pack["_id"], block=pack["block"], error=str(error))
+        return []
 
 
 def _fitting(text: bytes, query: AuditQuery) -> Iterator[tuple[Place, _Row]]:
@@ -143,13 +162,22 @@ def _fitting(text: bytes, query: AuditQuery) -> Iterator[tuple[Place, _Row]]:
             continue
         if outcome and row[5] != outcome:
             continue
-        place = Place(datetime.fromisoformat(row[1]), row[0])
+        place = _place(row)
         if query.since is not None and place.time < query.since:
             continue
         if query.until is not None and place.time >= query.until:
             continue
         if query.before is None or place < query.before:
             yield place, row
+
+
+def _place(row: _Row) -> Place:
+    """Return a record's place. Raises ValueError and TypeError where that is none, or the rest is not as a record is."""
+    place = Place(datetime.fromisoformat(row[1]), row[0])
+    is_whole = len(row) == _COLUMNS and row[5] in OUTCOMES and _ID.fullmatch(row[0]) is not None
+    if not (is_whole and "".join(row) and time_of(FIRST_US) <= place.time < time_of(END_US)):
+        raise ValueError("not a record")
+    return place
 
 
 def _page(query: AuditQuery, found: Sequence[tuple[Place, _Row]], limit: int, reached: Place | None) -> AuditPage:

@@ -9,11 +9,23 @@ from typing import Any
 import orjson
 from bson.int64 import Int64
 
-from stylobate.audit.mongodb.packs import NO_BLOCK, OUTCOMES, PACKS, SCANNED, check_text, ids, packed, read_packs
+from stylobate.audit.mongodb.packs import (
+    END_US,
+    FIRST_US,
+    NO_BLOCK,
+    OUTCOMES,
+    PACKS,
+    SCANNED,
+    check_text,
+    ids,
+    packed,
+    read_packs,
+)
 from stylobate.audit.query import AuditPage, AuditQuery, Place, joined
 from stylobate.audit.record import AuditRecord, Outcome
 from stylobate.database.mongodb import Document, DuplicateError, MongoManager, MongoTransaction, from_micros, micros
 from stylobate.errors import ValueRefusedError
+from stylobate.logs import get_logger
 
 RECORDS = "audit_record"
 _LATEST_FIRST = {"time": -1, "_id": -1}
@@ -22,6 +34,7 @@ _SAID = itemgetter("_id", "time", "tenant", "actor", "via", "action", "target", 
 _FOUND_BY = ("_id", "tenant", "time")
 """The id, and what a cluster is sharded by: an upsert has to name that."""
 _LEAST_BYTES = 2000
+_log = get_logger("audit")
 
 
 class MongoAuditStore:
@@ -66,14 +79,9 @@ class MongoAuditStore:
 
 def _where(query: AuditQuery) -> dict[str, Any]:
     """Return what an index narrows: whose records, of when, and of whom or of what."""
-    time: dict[str, int] = {}
-    if query.since is not None:
-        time["$gte"] = _bounded(query.since)
-    if query.until is not None:
-        time["$lt"] = _bounded(query.until)
-    where: dict[str, Any] = {"tenant": query.tenant}
-    if time:
-        where["time"] = time
+    since = FIRST_US if query.since is None else _bounded(query.since)
+    until = END_US if query.until is None else _bounded(query.until)
+    where: dict[str, Any] = {"tenant": query.tenant, "time": {"$gte": since, "$lt": until}}
     if query.target:
         where["target"] = query.target
     elif query.actor:
@@ -85,7 +93,7 @@ def _where(query: AuditQuery) -> dict[str, Any]:
 
 
 def _bounded(time: datetime) -> int:
-    return micros(time.astimezone(UTC))
+    return min(max(micros(time.astimezone(UTC)), FIRST_US), END_US)
 
 
 async def _written(transaction: MongoTransaction, packs: Sequence[Document], documents: Sequence[Document]) -> None:
@@ -172,7 +180,19 @@ def _record(row: Document) -> AuditRecord:
         row["target"],
         row["reason"],
         row["request_id"],
-        orjson.loads(row["detail"]),
+        _detail(row),
         row["_id"],
         from_micros(row["time"]),
     )
+
+
+def _detail(row: Document) -> dict[str, Any]:
+    """Return a record's detail; nothing where one who changed it left what is none."""
+    try:
+        detail = orjson.loads(row["detail"])
+    except ValueError:
+        detail = None
+    if isinstance(detail, dict):
+        return detail
+    _log.error("audit_records_unreadable", id=row["_id"], block=row["block"], error="its detail is not an object")
+    return {}
