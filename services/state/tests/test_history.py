@@ -15,6 +15,7 @@ from stylobate_state.operation import Delete, Patch, Put, Transition
 from stylobate_state.store import postgres_history
 from stylobate_state.store.memory import MemoryStateStore
 from stylobate_state.store.mongodb import MongoStateStore
+from stylobate_state.store.mongodb.documents import id_of
 from stylobate_state.store.mongodb.events import at, mark, type_of
 from stylobate_state.store.postgres import PostgresStateStore
 
@@ -121,7 +122,7 @@ async def _skip(database, version, to):
     (last,) = await database.find("outbox_event", {"version": version})
     events = [last | {"_id": f"{number}", "version": Int64(number)} for number in range(version + 1, to + 1)]
     await database.insert("outbox_event", events)
-    await database.update_one("state", {"_id.key": A.key}, {"$set": {"version": Int64(to)}})
+    await database.update_one("state", {"_id": id_of(A)}, {"$set": {"version": Int64(to)}})
 
 
 async def _long(database: DatabaseManager, store: PostgresStateStore) -> None:
