@@ -150,6 +150,8 @@ class StateMover:
     async def _standing(self, name: str, said: Mapping[str, Mapping[str, Place]], away: Sequence[str]) -> Standing:
         here = self._places.get(name, MAIN)
         found = said.get(here, {}).get(name, Place(None))
+        if found.elsewhere in said and not found.is_moving:  # it has gone, and the settings do not say so yet
+            here, found = found.elsewhere or MAIN, Place(None)
         gone = [
             other for other, places in said.items() if other != here and name in places and places[name].elsewhere is not None
         ]
