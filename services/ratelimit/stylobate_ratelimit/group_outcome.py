@@ -26,7 +26,7 @@ class GroupOutcome:
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]], degraded: Collection[int] = ()) -> Self:
         """Return the outcomes of these rows."""
-        refused = sum(row[0] != ALLOWED for row in rows)
+        refused = len(rows) - [row[0] for row in rows].count(ALLOWED)
         return cls(len(rows), encode_rows(rows), refused, any(row[5] for row in rows), sorted(degraded) if degraded else ())
 
     def split(self) -> list[list[int]]:

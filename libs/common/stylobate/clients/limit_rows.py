@@ -6,6 +6,7 @@ left, and the milliseconds until it is full again. The rows of a group stand one
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import msgspec
 
@@ -19,7 +20,7 @@ _decode = msgspec.msgpack.Decoder(list[int]).decode
 
 def encode_rows(rows: Sequence[Sequence[int]]) -> bytes:
     """Return rows as they are sent."""
-    return _encode([number for row in rows for number in row])
+    return _encode([*chain.from_iterable(rows)])
 
 
 def decode_rows(data: bytes) -> list[int]:

@@ -1,18 +1,20 @@
 -- Decides and charges one batch of rate-limit checks, in one step, on the server's own clock.
 --
 -- KEYS     the distinct keys of the batch, those of GCRA first. All carry one hash tag: a check is charged at all its levels or
---          at none. In a Cluster, where a batch counts behind several tags of one master, KEYS[1] only says which master, and the
---          keys follow ARGV[1] as arguments.
--- ARGV[1]  msgpack: {how many keys are GCRA keys, groups, tags or nothing}; a tag is {a key behind it that nobody writes, the
---          numbers of its GCRA keys}, as a command takes keys of one slot; a group is {levels, costs or false, keys, refusals or false};
+--          at none. In a Cluster those of the batch that are here, see ARGV[2].
+-- ARGV[1]  msgpack: {how many keys are GCRA keys, groups}; a group is {levels, costs or false, keys, refusals or false};
 --          a level is {is_gcra, limit, period, interval, tolerance, cost, is_shadow, ban after or 0, ban within}, times in whole
---          microseconds; keys are for each level n indexes into KEYS, 0 where the check is not counted at that level here; refusals
---          too, none at a level that bans nobody.
+--          microseconds; keys are for each level n numbers of keys, from 1; refusals too, none at a level that bans nobody.
+-- ARGV[2]  in a Cluster only, msgpack: tags, each {a key behind it that nobody writes, the numbers of its GCRA keys, those of
+--          others}, as a command takes keys of one slot. Where no key has a number, the check is not counted at that level here.
+--          The keys themselves are KEYS, in this order, where they are behind one tag; else they follow as arguments, and
+--          KEYS[1] only says which master.
 -- returns  for each group three values: msgpack with the rows of its checks, how many of them are refused, and 1 where one has
 --          flags, else 0. A row is 6 integers: 1 allowed or 0 refused, level (from 0), remaining, reset in ms, retry after in
 --          ms, flags; of several levels then two for each of them: remaining, reset in ms, both 0 where it is not counted here.
---          Flags of level j (from 0): 4^j, a shadow would have refused; 2*4^j, its subject is to be banned. After all groups the
---          time, in microseconds.
+--          Flags of level j (from 0): 4^j, a shadow would have refused; 2*4^j, its subject is to be banned. In a Cluster, where
+--          all pass, the number of refused may be -1: then rows have the two for each level, of a single one too, and nothing
+--          else. After all groups the time, in microseconds.
 --
 -- Numbers go to commands as they are: those that are whole are written there with all of their digits, as tostring would not.
 -- A GCRA key holds the theoretical arrival time; a window is a list of the times of its charges, oldest first; refusals are such
@@ -23,8 +25,9 @@ local LONGEST_MS = 4294967295
 local SOON_MS = 1000
 
 local request = cmsgpack.unpack(ARGV[1])
-local gcra_keys, groups, tags = request[1], request[2], request[3]
-local keys = tags and {unpack(ARGV, 2)} or KEYS
+local gcra_keys, groups = request[1], request[2]
+local tags = ARGV[2] and cmsgpack.unpack(ARGV[2])
+local keys = tags and {} or KEYS   -- by number; none here: counted elsewhere
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
@@ -37,19 +40,29 @@ local oldest = {}
 local periods = {}
 
 if tags then
+  local given, at = KEYS, 0
+  if ARGV[3] then
+    given, at = ARGV, 2
+  end
   for t = 1, #tags do   -- a tag that is not here, or not wholly, ends the script before anything is written
-    local numbers, names = tags[t][2], {}
-    if #numbers == 0 then
-      call('EXISTS', tags[t][1])
-    else
-      for j = 1, #numbers do
-        names[j] = keys[numbers[j]]
-      end
+    local numbers, others, names = tags[t][2], tags[t][3], {}
+    for j = 1, #numbers do
+      local name = given[at + j]
+      names[j], keys[numbers[j]] = name, name
+    end
+    at = at + #numbers
+    for j = 1, #others do
+      keys[others[j]] = given[at + j]
+    end
+    at = at + #others
+    if #numbers > 0 then
       local found = call('MGET', unpack(names))
       for j = 1, #numbers do
         local stored = found[j]
         ahead[numbers[j]] = stored and max(stored - now, 0) or 0
       end
+    elseif given == ARGV then
+      call('EXISTS', tags[t][1])
     end
   end
 elseif gcra_keys > 0 then
@@ -120,7 +133,8 @@ local function refused_often(key, after, within)
 end
 
 -- Decides a group whose levels are all GCRA and whose checks cost one charge each, where all of them pass, as most do: what is
--- told of them is what would be told by `decided`, in half of its time. Returns their rows; or nothing, and has changed nothing,
+-- told of them is what would be told by `decided`, in half of its time; in a Cluster without what the caller tells by adding up
+-- what all masters say. Returns their rows; or nothing, and has changed nothing,
 -- where one does not pass.
 local function passed(levels, indexes)
   local width = #levels
@@ -135,18 +149,21 @@ local function passed(levels, indexes)
   local answer, filled = {}, 0
   for check = 1, #indexes[1] do
     local row, tight, least, told_left, told_full = filled, 1, math.huge, nil, 0
-    answer[row + 1], answer[row + 2], answer[row + 3], answer[row + 4], answer[row + 5], answer[row + 6] = 1, 0, 0, 0, 0, 0
-    filled = row + 6
+    if not tags then
+      answer[row + 1], answer[row + 2], answer[row + 3], answer[row + 4], answer[row + 5], answer[row + 6] = 1, 0, 0, 0, 0, 0
+      filled = row + 6
+    end
     for j = 1, width do
       local i, units, ms = indexes[j][check], 0, 0
-      if i > 0 then   -- else it is counted elsewhere
+      local us = ahead[i]
+      if us then   -- else it is counted elsewhere
         local tolerance = tolerances[j]
-        local us = ahead[i] + charges[j]
+        us = us + charges[j]
         if us > tolerance then
           for done = 1, check do
             for level = 1, done < check and width or j - 1 do
               local charged = indexes[level][done]
-              if charged > 0 then
+              if ahead[charged] then
                 ahead[charged] = ahead[charged] - charges[level]
               end
             end
@@ -164,17 +181,19 @@ local function passed(levels, indexes)
           least = shadows[j] and least or units
         end
       end
-      if width > 1 then
+      if tags or width > 1 then
         answer[filled + 1], answer[filled + 2] = units, ms
         filled = filled + 2
       end
     end
-    answer[row + 2], answer[row + 3], answer[row + 4] = tight - 1, told_left, told_full
+    if not tags then
+      answer[row + 2], answer[row + 3], answer[row + 4] = tight - 1, told_left, told_full
+    end
   end
   for j = 1, width do
     local column = indexes[j]
     for check = 1, #column do
-      if column[check] > 0 then
+      if ahead[column[check]] then
         changed[column[check]] = true
       end
     end
@@ -196,7 +215,7 @@ local function decided(levels, costs, indexes, refusals)
     for j = 1, width do
       local level, i = levels[j], indexes[j][check]
       local retry = 0
-      if i == 0 then
+      if not keys[i] then
         -- counted elsewhere
       elseif level[1] then
         local interval, tolerance = level[4], level[5]
@@ -234,7 +253,7 @@ local function decided(levels, costs, indexes, refusals)
           flags = flags + 2 * 4 ^ (j - 1)
         end
       end
-      if i == 0 then
+      if not keys[i] then
         left[j], full[j] = 0, 0
       elseif level[1] then
         if is_charged then
@@ -250,7 +269,7 @@ local function decided(levels, costs, indexes, refusals)
         end
         left[j], full[j] = max(0, level[2] - count[i]), newest[i] + level[3] - now
       end
-      if i > 0 and left[j] < least and not level[7] then
+      if keys[i] and left[j] < least and not level[7] then
         tight, least = j, left[j]
       end
     end
@@ -283,7 +302,7 @@ end
 local answers = {}
 for g = 1, #groups do
   local levels, costs, indexes, refusals = groups[g][1], groups[g][2], groups[g][3], groups[g][4]
-  local answer, refused, is_flagged = not costs and passed(levels, indexes), 0, 0
+  local answer, refused, is_flagged = not costs and passed(levels, indexes), tags and -1 or 0, 0
   if not answer then
     answer, refused, is_flagged = decided(levels, costs, indexes, refusals)
   end

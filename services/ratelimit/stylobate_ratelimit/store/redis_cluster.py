@@ -1,24 +1,24 @@
 """Counts in a Redis Cluster: behind several hash tags, so that every master counts."""
 
 import asyncio
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
 import msgspec
+from stylobate.clients.limit_rows import ALLOWED
 from stylobate.errors import RedisUnavailableError
 from stylobate.logs import get_logger
 from stylobate.redis import RedisManager, Script
-from stylobate.redis.link import Reply
 from stylobate.telemetry import counter
 
 from stylobate_ratelimit.group_outcome import GroupOutcome
 from stylobate_ratelimit.model import Charge, CheckGroup, Limit
 from stylobate_ratelimit.stand_in import StandIn
-from stylobate_ratelimit.store.merging import Answered, Back, Row, contested, merged
+from stylobate_ratelimit.store.merging import Answered, Back, Row, Told, all_allowed, contested, merged
 from stylobate_ratelimit.store.port import Missing
-from stylobate_ratelimit.store.redis import RedisLimitStore, outcomes_of
-from stylobate_ratelimit.store.tagged_keys import HERE, NOWHERE, SLOTS, TAGS, Piece, Places, Request, lane_of, requests
+from stylobate_ratelimit.store.redis import RedisLimitStore
+from stylobate_ratelimit.store.tagged_keys import HERE, NOWHERE, SLOTS, TAGS, Batch, Places, lane_of
 
 _SEVERAL_SLOTS = "#!lua flags=allow-cross-slot-keys\n"
 _log = get_logger("app")
@@ -82,11 +82,21 @@ class RedisClusterLimitStore:
         """Charge at all places at once; return the rows of each group, its degraded checks, and what was given back."""
         masters = self._redis.masters_of(SLOTS)
         of_tags = [HERE if lane in self._away else masters.index(master) for lane, master in enumerate(masters)]
-        places = [[of_tags[lane_of(subject)] for subject in group.subjects] for group in groups]
         found: list[list[Answered]] = [[] for _ in groups]
+        places = None
         if self._away:
+            places = _places(groups, of_tags)
             await self._ask_here(groups, places, found)
-        lost, moved = await self._ask_masters(groups, places, found)
+        told, lost, moved = await self._ask_masters(groups, of_tags, places)
+        back: Back = {}
+        if places is None and not lost and not moved and all(one.has_passed for some in told for one in some):
+            return (
+                [all_allowed(group.levels, some) for group, some in zip(groups, told, strict=True)],
+                [set() for _ in groups],
+                back,
+            )
+        places = places or _places(groups, of_tags)
+        _note(groups, places, told, found)
         if moved:
             lanes = [
                 [lane_of(subject) if place in moved else NOWHERE for subject, place in zip(group.subjects, there, strict=True)]
@@ -98,49 +108,64 @@ class RedisClusterLimitStore:
         if lost:
             self._away.update({lane: lost[place] for lane, place in enumerate(of_tags) if place in lost})
             await self._ask_here(groups, _here(places, lost), found)
-        back: Back = {}
-        rows = [merged(group, told, back) for group, told in zip(groups, found, strict=True)]
+        rows = [merged(group, answered, back) for group, answered in zip(groups, found, strict=True)]
         if back:
             await asyncio.gather(*(self._give_back(place, charges, at) for (place, at), charges in back.items()))
-        return rows, [_degraded(told) for told in found], back
+        return rows, [_degraded(answered) for answered in found], back
 
     async def _ask_masters(
-        self, groups: Sequence[CheckGroup], places: Sequence[Places], found: Sequence[list[Answered]]
-    ) -> tuple[dict[int, str], set[int]]:
-        """Charge at the masters, and put what was said into ``found``, by group.
+        self, groups: Sequence[CheckGroup], of_tags: Sequence[int], places: Sequence[Places] | None
+    ) -> tuple[list[list[Told]], dict[int, str], set[int]]:
+        """Charge at the masters.
 
-        :returns: the places that did not answer, and why; and those where nothing was charged, as a slot is on the move.
+        :returns: what was said, by group; the places that did not answer, and why; and those where nothing was charged, as a slot
+            is on the move.
         """
-        asked = requests(groups, places, [self._any.packed(group.levels) for group in groups])
+        batch = self._batch(groups, places)
+        asked: dict[int, list[int]] = {}
+        for lane in batch.tags:
+            asked.setdefault(of_tags[lane], []).append(lane)
+        told: list[list[Told]] = [[] for _ in groups]
         lost: dict[int, str] = {}
         moved: set[int] = set()
-        if not asked:
-            return lost, moved
-        calls = [self._to_master(request) for request in asked.values()]
+        if not asked:  # there is no check, or none that the stand-in has not refused
+            return told, lost, moved
+        common = self._encode(batch.groups)
+        calls: list[tuple[Sequence[str], Sequence[str | bytes]]] = [
+            ((TAGS[lanes[0]],), (common, self._encode(batch.told_of(lanes)), *batch.keys_of(lanes))) for lanes in asked.values()
+        ]
         answers = await self._redis.run_here(self._script, calls, within_s=self._timeout_s)
-        for (place, request), answer in zip(asked.items(), answers, strict=True):
+        for place, answer in zip(asked, answers, strict=True):
             if answer is None:
                 moved.add(place)
             elif isinstance(answer, RedisUnavailableError):
                 lost[place] = _cause(answer)
             else:
-                _note(request, answer, found)
-        return lost, moved
+                _read(place, answer, told)
+        return told, lost, moved
 
     async def _ask_tags(
-        self, groups: Sequence[CheckGroup], places: Sequence[Places], found: Sequence[list[Answered]]
+        self, groups: Sequence[CheckGroup], lanes: Sequence[Places], found: Sequence[list[Answered]]
     ) -> dict[int, str]:
         """Do the same with a script for each tag, which goes where the nodes say; return those that did not answer, and why."""
-        asked = requests(groups, places, [self._any.packed(group.levels) for group in groups])
-        answers = await asyncio.gather(*map(self._to_tag, asked.values()), return_exceptions=True)
+        batch = self._batch(groups, lanes)
+        common = self._encode(batch.groups)
+        calls = (
+            self._redis.run(
+                self._any.script, batch.keys_of([lane]), (common, self._encode(batch.told_of([lane]))), within_s=self._timeout_s
+            )
+            for lane in batch.tags
+        )
+        told: list[list[Told]] = [[] for _ in groups]
         lost: dict[int, str] = {}
-        for (lane, request), answer in zip(asked.items(), answers, strict=True):
+        for lane, answer in zip(batch.tags, await asyncio.gather(*calls, return_exceptions=True), strict=True):
             if isinstance(answer, RedisUnavailableError):
                 lost[lane] = _cause(answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                _note(request, answer, found)
+                _read(lane, answer, told)
+        _note(groups, lanes, told, found)
         return lost
 
     async def _ask_here(self, groups: Sequence[CheckGroup], places: Sequence[list[int]], found: Sequence[list[Answered]]) -> None:
@@ -155,19 +180,14 @@ class RedisClusterLimitStore:
             for own, checks in alike.items():
                 part = group.without(set(range(len(group))) - set(checks))
                 outcome, at = await self._stand_in.charge(part if len(own) == width else part.of_levels(own))
-                told = outcome if len(own) == width else outcome.of_levels(own, width)
-                found[number].append(Answered(at, Piece(number, HERE, tuple(there), checks), told))
-                for check, allowed in zip(checks, told.allowed, strict=True):
-                    if not allowed:
+                rows = (outcome if len(own) == width else outcome.of_levels(own, width)).split()
+                found[number].append(Answered(at, HERE, tuple(there), checks, rows))
+                for check, row in zip(checks, rows, strict=True):
+                    if row[0] != ALLOWED:
                         there[check * width : (check + 1) * width] = [NOWHERE] * width
 
-    def _to_master(self, request: Request) -> tuple[Sequence[str], Sequence[str | bytes]]:
-        master, told, keys = request.of_several_tags
-        return (master,), (self._encode(told), *keys)
-
-    def _to_tag(self, request: Request) -> Awaitable[Reply]:
-        keys, told = request.of_one_tag
-        return self._redis.run(self._any.script, keys, (self._encode(told),), within_s=self._timeout_s)
+    def _batch(self, groups: Sequence[CheckGroup], places: Sequence[Places] | None) -> Batch:
+        return Batch(groups, [self._any.packed(group.levels) for group in groups], places)
 
     async def ready(self) -> None:
         lanes = [*self._away]
@@ -214,13 +234,30 @@ def _cause(error: RedisUnavailableError) -> str:
     return error.metadata.get("cause", error.detail)
 
 
-def _note(request: Request, answer: Sequence[Any], found: Sequence[list[Answered]]) -> None:
-    """Put what a script said of pieces to the groups that they are of."""
-    outcomes, at = outcomes_of([len(piece.checks) for piece in request.pieces], answer)
-    for piece, outcome in zip(request.pieces, outcomes, strict=True):
-        found[piece.group].append(Answered(at, piece, outcome))
+def _places(groups: Sequence[CheckGroup], of_tags: Sequence[int]) -> list[list[int]]:
+    """Return where each subject of each group is counted."""
+    return [[of_tags[lane_of(subject)] for subject in group.subjects] for group in groups]
 
 
-def _degraded(told: Sequence[Answered]) -> set[int]:
+def _read(place: int, answer: Sequence[Any], told: Sequence[list[Told]]) -> None:
+    """Put what a script said to the groups that it is of."""
+    at = answer[-1]
+    for some, rows, refused, flagged in zip(told, answer[:-1:3], answer[1:-1:3], answer[2:-1:3], strict=True):
+        some.append(Told(at, place, rows, refused, bool(flagged)))
+
+
+def _note(
+    groups: Sequence[CheckGroup], places: Sequence[Places], told: Sequence[Sequence[Told]], found: Sequence[list[Answered]]
+) -> None:
+    """Put the rows of the checks that have a count at a place to what was found."""
+    for group, there, some, answered in zip(groups, places, told, found, strict=True):
+        width = len(group.levels)
+        for one in some:
+            checks = [check for check in range(len(group)) if one.place in there[check * width : (check + 1) * width]]
+            if checks:
+                answered.append(Answered(one.at, one.place, there, checks, one.of_checks(group, checks)))
+
+
+def _degraded(answered: Sequence[Answered]) -> set[int]:
     """Return the checks that were not wholly decided by the masters."""
-    return {check for _, piece, _ in told if piece.place == HERE for check in piece.checks}
+    return {check for one in answered if one.place == HERE for check in one.checks}

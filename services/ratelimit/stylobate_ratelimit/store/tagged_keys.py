@@ -1,9 +1,8 @@
-"""The tags that limits are counted behind in a Cluster, and what of a batch is asked at which place."""
+"""The tags that limits are counted behind in a Cluster, and what of a batch stands behind which."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 from zlib import crc32
 
 from stylobate.redis import slot_of, spread_tags
@@ -27,99 +26,75 @@ def lane_of(subject: str) -> int:
     return crc32(subject.encode()) % len(TAGS)
 
 
-class Piece(NamedTuple):
-    """What of a group is counted at one place."""
-
-    group: int
-    place: int
-    places: Places
-    """Of the whole group."""
-    checks: Sequence[int]
+@lru_cache(maxsize=8192)
+def _heads(prefix: str) -> list[str]:
+    """Return what stands before a subject in its key, by tag."""
+    return [head + prefix for head in _PREFIXES]
 
 
-class Request:
-    """What is asked at one place. Keys have the numbers from 1, those of GCRA first."""
+class Behind:
+    """What of a batch stands behind one tag."""
+
+    __slots__ = ("gcra", "keys", "others")
 
     def __init__(self) -> None:
+        self.gcra: list[int] = []
+        """The numbers of its GCRA keys."""
+        self.others: list[int] = []
         self.keys: list[str] = []
-        self.tags: dict[int, list[int]] = defaultdict(list)
-        """By number, the GCRA keys behind each."""
-        self.groups: list[object] = []
-        """As check_limits.lua reads them."""
-        self.pieces: list[Piece] = []
-
-    @property
-    def of_several_tags(self) -> tuple[str, object, Sequence[str]]:
-        """A key that says which master, what the script is told, and the keys behind it."""
-        tags = [(_PREFIXES[lane], numbers) for lane, numbers in self.tags.items()]
-        return tags[0][0], (self._gcra, self.groups, tags), self.keys
-
-    @property
-    def of_one_tag(self) -> tuple[Sequence[str], object]:
-        """The keys, and what the script is told."""
-        return self.keys, (self._gcra, self.groups)
-
-    @property
-    def _gcra(self) -> int:
-        return sum(map(len, self.tags.values()))
+        """Of both, in their order."""
 
 
-def requests(groups: Sequence[CheckGroup], places: Sequence[Places], packed: Sequence[Packed]) -> Mapping[int, Request]:
-    """Return what is asked at each place of the Cluster: of each group one piece, with all of its levels."""
-    found: dict[int, Request] = defaultdict(Request)
-    numbers = _Numbers(found)
-    columns = [
-        [numbers.column(place, group.subjects, there, is_gcra=True) for place in one.gcra]
-        for group, there, one in zip(groups, places, packed, strict=True)
-    ]
-    for number, (group, there, one, column) in enumerate(zip(groups, places, packed, columns, strict=True)):
-        for place in one.windows:
-            column.insert(place[1], numbers.column(place, group.subjects, there))
-        refusals = [numbers.column(place, group.subjects, there) if place[0] else () for place in one.refusals]
-        width, costs = len(group.levels), group.costs
-        levels = [there[level::width] for level in range(width)]
-        of_checks = [*zip(*levels, strict=True)]
-        for at in set(there):
-            if at >= 0:
-                checks = [check for check, those in enumerate(of_checks) if at in those]
-                told = (
-                    one.levels,
-                    [costs[check] for check in checks] if costs else False,
-                    [_those(at, *both, checks) for both in zip(column, levels, strict=True)],
-                    [_those(at, *both, checks) if both[0] else () for both in zip(refusals, levels, strict=True)]
-                    if refusals
-                    else False,
-                )
-                request = found[at]
-                request.groups.append(told)
-                request.pieces.append(Piece(number, at, there, checks))
-    return found
+class Batch:
+    """A batch as check_limits.lua is told of it: the same at each place, which counts the keys that it is given.
 
+    Keys have the numbers from 1, wherever they are, those of GCRA first.
+    """
 
-def _those(at: int, numbers: Sequence[int], places: Places, checks: Sequence[int]) -> list[int]:
-    """Return the numbers of a level's keys at a place, 0 of a check that is counted elsewhere."""
-    return [numbers[check] if places[check] == at else 0 for check in checks]
+    def __init__(self, groups: Sequence[CheckGroup], packed: Sequence[Packed], places: Sequence[Places] | None = None) -> None:
+        """Give the keys their numbers.
 
-
-class _Numbers:
-    """The keys of a batch, each once, and their numbers at their places."""
-
-    def __init__(self, requests: Mapping[int, Request]) -> None:
-        self._requests = requests
+        :param places: of each group; what is HERE or NOWHERE has no key. None: all are at places of the Cluster.
+        """
+        self.tags: dict[int, Behind] = defaultdict(Behind)
         self._known: dict[str, dict[str, int]] = defaultdict(dict)
         """By what stands before a subject, and subject."""
+        self._count = 0
+        whole: list[Places | None] = [None] * len(groups)
+        those = [*zip(groups, packed, whole if places is None else places, strict=True)]
+        columns = [[self._column(level, group, there, is_gcra=True) for level in one.gcra] for group, one, there in those]
+        gcra = self._count
+        told = []
+        for (group, one, there), column in zip(those, columns, strict=True):
+            for level in one.windows:
+                column.insert(level[1], self._column(level, group, there))
+            refusals = [self._column(level, group, there) if level[0] else () for level in one.refusals]
+            told.append((one.levels, group.costs or False, column, refusals or False))
+        self.groups = gcra, told
+        """What the script is told at each place."""
 
-    def column(self, level: Place, subjects: Sequence[str], places: Places, *, is_gcra: bool = False) -> list[int]:
-        """Return the numbers of the keys of a level, check by check; 0 of those that are nowhere."""
+    def told_of(self, lanes: Iterable[int]) -> Sequence[object]:
+        """Return what it is told of tags."""
+        return [(_PREFIXES[lane], self.tags[lane].gcra, self.tags[lane].others) for lane in lanes]
+
+    def keys_of(self, lanes: Iterable[int]) -> list[str]:
+        """Return the keys behind tags."""
+        return [key for lane in lanes for key in self.tags[lane].keys]
+
+    def _column(self, level: Place, group: CheckGroup, places: Places | None, *, is_gcra: bool = False) -> list[int]:
+        """Return the numbers of the keys of a level, check by check; 0 of those that have none."""
         prefix, first, width = level
-        known = self._known[prefix]
-        own = subjects[first::width]
-        for subject, place in zip(own, places[first::width], strict=True):
-            if subject not in known and place >= 0:
-                request, lane = self._requests[place], lane_of(subject)
-                request.keys.append(_PREFIXES[lane] + prefix + subject)
-                known[subject] = number = len(request.keys)
-                tag = request.tags[lane]
-                if is_gcra:
-                    tag.append(number)
-        return [known.get(subject, 0) for subject in own]
+        own, known, tags, heads = group.subjects[first::width], self._known[prefix], self.tags, _heads(prefix)
+        counted = own if places is None else [subject for subject, at in zip(own, places[first::width], strict=True) if at >= 0]
+        number = self._count
+        for subject in counted:
+            if subject not in known:
+                lane = lane_of(subject)
+                behind = tags[lane]
+                known[subject] = number = number + 1
+                behind.keys.append(heads[lane] + subject)
+                (behind.gcra if is_gcra else behind.others).append(number)
+        self._count = number
+        if places is None:
+            return [known[subject] for subject in own]
+        return [known[subject] if at >= 0 else 0 for subject, at in zip(own, places[first::width], strict=True)]
