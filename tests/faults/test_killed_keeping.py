@@ -203,6 +203,7 @@ async def delete(platform: Platform) -> None:
         ada.register()
 
 
+@pytest.mark.soak
 async def test_work_that_is_killed_ends_as_if_it_had_not_been(platform: Platform) -> None:
     """Deleting an account, import, move, forgetting, erasing: nothing half or twice, and no entry of an index is left over."""
     await delete(platform)

@@ -23,13 +23,8 @@ def _complaints(platform: Platform) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] in _COMPLAINTS]
 
 
-@pytest.mark.parametrize(
-    ("age", "seconds"),
-    [
-        pytest.param("PT1S", 6, id="short"),
-        pytest.param("PT30S", 300, id="soak", marks=pytest.mark.soak),
-    ],
-)
+@pytest.mark.soak
+@pytest.mark.parametrize(("age", "seconds"), [("PT1S", 6), ("PT30S", 300)], ids=["short", "long"])
 def test_streams_that_end_with_their_connection_refuse_no_call(tmp_path, age, seconds):
     """Eight durable hooks on one log, 20 writes a second between processes: no 503, and no warning of a log that is there."""
     answers = Counter[int]()

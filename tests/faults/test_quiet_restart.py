@@ -15,7 +15,13 @@ _GRAVE = frozenset({"warning", "error", "critical"})
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("arguments", [("--workers", "2"), ("--split",)], ids=["workers", "split"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("--workers", "2"), id="workers", marks=pytest.mark.soak),
+        pytest.param(("--split",), id="split"),
+    ],
+)
 def test_a_restart_in_order_warns_of_nothing(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """Start, restart, stop: no line above info in any log."""
     environ = {"STYLOBATE_LOG_FORMAT": "json"}

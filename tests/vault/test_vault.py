@@ -202,6 +202,7 @@ def _keys(platform: Platform) -> list[str]:
     return [line for line in platform.command("keys", "status").stdout.splitlines() if line.startswith("state/people")]
 
 
+@pytest.mark.soak
 def test_a_key_of_transit_gets_another_version(platform, ada) -> None:
     """Data keys are sealed anew by themselves, the former version may be taken away, and everything can be encrypted anew."""
     keyed = {"Idempotency-Key": "kept"}
