@@ -134,7 +134,7 @@ class ActionManager:
             raise
 
     def _ended(self, entry: ActionEntry, started: float, caller: Call, error: StylobateError | None) -> Awaitable[None] | None:
-        """Count the call and write it down; return what is to be awaited for that, if anything is."""
+        """Count the call and write it down; the caller awaits what is returned, if anything is."""
         entry.observe(self._loop.time() - started, error.reason if error is not None else "", caller.traceparent)
         return None if self._audit is None else self._audit.note(entry.action.name, caller, error)
 

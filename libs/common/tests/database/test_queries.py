@@ -54,7 +54,7 @@ async def test_what_postgres_says_of_a_statement_stays_its_error(database):
 
 
 async def is_waited_for(connection, by: int = 1) -> None:
-    """Return when so many wait for a lock."""
+    """Return when this many connections wait for a lock."""
     await until(lambda: connection.fetchval("select count(*) from pg_locks where not granted"), lambda waiting: waiting >= by)
 
 

@@ -35,7 +35,7 @@ from stylobate.rpc.interceptors.service_caller import ServiceCallers, ServiceTok
 from stylobate.rpc.method import Behaviour, Context, Edge, Method, RpcAccess
 
 Admitting: TypeAlias = Callable[[Call, Context], Awaitable[None] | None]
-"""Fills a call or refuses it; returns what is to be awaited for that, where it takes more than a look into memory."""
+"""Fills a call or refuses it; where that takes more than a look into memory, the caller awaits what is returned."""
 _BEARER = "bearer "
 _MAX_KEPT = 10_000
 _ONCE = frozenset(
