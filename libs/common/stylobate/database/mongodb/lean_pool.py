@@ -1,8 +1,8 @@
 """Connections of the driver that cost less: who sends a command writes it and waits for the answer, and no task beside.
 
 For every command the driver starts three tasks: the first writes it, the second reads the answer, and the third checks twice a
-second whether the connection was given up. That was half of what a command costs a process. Here the connection is closed by who gives
-it up, which ends the reading. The driver takes a class of pools for that; monitors keep its own.
+second whether the connection was given up. That was half of what a command costs a process. Here the connection is closed by
+who gives it up, which ends the reading. The driver takes a class of pools for that; monitors keep its own.
 """
 
 import asyncio
