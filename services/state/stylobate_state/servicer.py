@@ -240,13 +240,13 @@ class StateKeepingServicer(StateKeepingServiceServicer):
     async def ListStatePlaces(
         self, request: keeping.ListStatePlacesRequest, context: _Context
     ) -> keeping.ListStatePlacesResponse:
-        found = await self._mover.standings()
+        standings = await self._mover.standings()
         return keeping.ListStatePlacesResponse(
             places=[
                 keeping.StatePlace(namespace=one.namespace, database=one.database, moving_to=one.moving_to, left_in=one.left_in)
-                for one in found
+                for one in standings.found
             ],
-            away=found[0].unknown_in if found else (),
+            away=standings.away,
         )
 
     async def MigrateStates(self, request: keeping.MigrateStatesRequest, context: _Context) -> keeping.MigrateStatesResponse:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from stylobate.errors import UnavailableError
 from stylobate.paging import no_token, page_position, page_token
@@ -18,7 +19,17 @@ from stylobate_state.store.places import Place
 _AT_ONCE = 20
 """Objects in one step: each goes with its whole history."""
 _BACK_AT_ONCE, _CLEARED_AT_ONCE = 500, 1000
-_ROOM, _CARRYING, _ENTERING, _BACK, _TOLD, _OBJECTS = "room", "objects", "indexes", "back", "told", "left"
+
+
+class _Phase(StrEnum):
+    """What a step of a move, of taking one back, or of clearing does; it stands in the place where the next one begins."""
+
+    ROOM = "room"
+    CARRYING = "objects"
+    ENTERING = "indexes"
+    BACK = "back"
+    TOLD = "told"
+    LEFT = "left"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +54,15 @@ class Standing:
     """Where it is on its way to; empty: nowhere."""
     left_in: Sequence[str] = ()
     """Where a move has left objects of it."""
-    unknown_in: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Standings:
+    """Where the namespaces stand that stand in databases."""
+
+    found: Sequence[Standing]
+    """By name."""
+    away: Sequence[str]
     """Databases that do not answer."""
 
 
@@ -88,23 +107,24 @@ class StateMover:
         here, there = await self._ends(name, database)
         carrier = Carrier(here, there, self._new_id)
         if database == here.name:
-            place_back = await carrier.give_up(name, _key(name, behind), _BACK_AT_ONCE)
-            return MoveStep(0, 0, "" if place_back is None else page_token(about, _said(_BACK, place_back)), is_taken_back=True)
+            further = await carrier.give_up(name, _key(name, behind), _BACK_AT_ONCE)
+            following = "" if further is None else page_token(about, _said(_Phase.BACK, further))
+            return MoveStep(0, 0, following, is_taken_back=True)
         if not phase:
             if await self._stands(there, name):  # what ended the last step came after that
                 await self._settle(name, here, there)
                 return MoveStep(0, 0, "")
             await carrier.begin(name)
-            phase = _ROOM
+            phase = _Phase.ROOM
         match phase:
-            case "room":
-                following = _ROOM if await carrier.make_room(name) else _CARRYING
+            case _Phase.ROOM:
+                following = _Phase.ROOM if await carrier.make_room(name) else _Phase.CARRYING
                 return MoveStep(0, 0, page_token(about, following))
-            case "objects":
+            case _Phase.CARRYING:
                 carried = await carrier.carry(name, _key(name, behind), _AT_ONCE)
-                following = _ENTERING if carried.place is None else _said(_CARRYING, carried.place)
+                following = _Phase.ENTERING if carried.place is None else _said(_Phase.CARRYING, carried.place)
                 return MoveStep(carried.objects, carried.versions, page_token(about, following))
-            case "indexes":
+            case _Phase.ENTERING:
                 if await carrier.enter([index for index in self._indexes if index.namespace == name]):
                     return MoveStep(0, 0, place)
                 await carrier.finish(name)
@@ -127,27 +147,27 @@ class StateMover:
             return ""
         if said.is_moving and said.elsewhere == stands.name:
             await left.places.give(name, stands.name, with_objects=True)
-        if phase in ("", _TOLD):
+        if phase in ("", _Phase.TOLD):
             tenant, subject, version = behind.split("\n") if behind else ("", "", "0")
             further = await left.loads.forget(name, (tenant, subject, int(version)), _CLEARED_AT_ONCE)
-            following = _OBJECTS if further is None else "\n".join([_TOLD, *map(str, further)])
+            following = _Phase.LEFT if further is None else "\n".join([_Phase.TOLD, *map(str, further)])
             return page_token(about, following)
-        if phase != _OBJECTS:
+        if phase != _Phase.LEFT:
             raise no_token()
         return place if await left.loads.clear(Arrival(name, ""), _CLEARED_AT_ONCE) else ""
 
-    async def standings(self) -> Sequence[Standing]:
-        """Return where each namespace stands that stands in a database, by name."""
+    async def standings(self) -> Standings:
+        """Return where each namespace stands, as far as the databases answer."""
         said: dict[str, Mapping[str, Place]] = {}
         for home in self._homes.values():
             try:
                 said[home.name] = await home.places.said()
             except UnavailableError:
                 continue
-        away = tuple(name for name in self._homes if name not in said)
-        return [await self._standing(name, said, away) for name in sorted(self._namespaces) if name not in self._ephemeral]
+        found = [await self._standing(name, said) for name in sorted(self._namespaces) if name not in self._ephemeral]
+        return Standings(found, [name for name in self._homes if name not in said])
 
-    async def _standing(self, name: str, said: Mapping[str, Mapping[str, Place]], away: Sequence[str]) -> Standing:
+    async def _standing(self, name: str, said: Mapping[str, Mapping[str, Place]]) -> Standing:
         here = self._places.get(name, MAIN)
         found = said.get(here, {}).get(name, Place(None))
         if found.elsewhere in said and not found.is_moving:  # it has gone, and the settings do not say so yet
@@ -156,8 +176,8 @@ class StateMover:
             other for other, places in said.items() if other != here and name in places and places[name].elsewhere is not None
         ]
         left = [other for other in gone if await self._homes[other].loads.keys(name, None, 1)]
-        moving = found.elsewhere or "" if found.is_moving else ""
-        return Standing(name, here, moving, [other for other in left if other != moving], away)
+        moving = (found.elsewhere if found.is_moving else None) or ""
+        return Standing(name, here, moving, [other for other in left if other != moving])
 
     async def check_here(self, names: Collection[str]) -> None:
         """Raise StateMovedError for a namespace that is being moved, or stands elsewhere than these settings say."""

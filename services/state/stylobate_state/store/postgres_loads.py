@@ -190,26 +190,11 @@ class PostgresLoadStore:
         return [_told(row, tenant) for row in rows]
 
     async def put_told(self, arrival: Arrival, told: Sequence[Told]) -> int:
-        rows = [
-            (
-                *(
-                    one.event.subject,
-                    one.version,
-                    one.event.id,
-                    one.event.source,
-                    one.event.type,
-                    one.event.time,
-                    one.event.actor,
-                ),
-                *(one.event.depth, one.event.traceparent, one.event.data.decode(), one.event.aside.decode() or None),
-                one.event.partition,
-            )
-            for one in told
-        ]
+        rows = columns(map(_row, told))
         async with self._database.transaction() as connection:
             await self._hold(connection, arrival)
             await connection.execute(_LOCK)
-            count: int = await connection.fetchval(_PUT_TOLD, told[0].event.tenant, arrival.namespace, *columns(rows))
+            count: int = await connection.fetchval(_PUT_TOLD, told[0].event.tenant, arrival.namespace, *rows)
         return count
 
     async def versions(self, keys: Sequence[StateKey]) -> dict[StateKey, int]:
@@ -315,6 +300,13 @@ def _told(row: Any, tenant: str) -> Told:
     beside = b"" if aside is None else compact_numbers(aside.encode())
     event = Event(id_, source, type_, subject, time, tenant, compact_numbers(data.encode()), actor, depth, traceparent, beside)
     return Told(version, event)
+
+
+def _row(told: Told) -> tuple[object, ...]:
+    """Return an event as its row is put, but for the tenant and the namespace."""
+    version, event = told
+    about = event.subject, version, event.id, event.source, event.type, event.time, event.actor, event.depth, event.traceparent
+    return *about, event.data.decode(), event.aside.decode() or None, event.partition
 
 
 def _timers(state: StateRecord) -> str | None:
