@@ -121,6 +121,11 @@ async def test_the_server_as_a_whole_is_asked_for_by_an_asterisk(gateway, split_
     assert body == b""
     status, _, problem = split_answer(await gateway.send(told.replace(b"OPTIONS", b"GET")))
     assert (status, problem["code"]) == (400, "MALFORMED_REQUEST")
+    by_proxy = await gateway.send(told.replace(b"*", b"http://x"))
+    assert b"\r\nallow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n" in by_proxy
+    told = b"GET /?a=1 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    by_path, by_proxy = await gateway.send(told), await gateway.send(told.replace(b"/?", b"http://x?", 1))
+    assert by_proxy.partition(b"\r\n")[0] == by_path.partition(b"\r\n")[0] != b"HTTP/1.1 400 Bad Request"
 
 
 async def test_a_request_is_counted_by_its_route(gateway) -> None:

@@ -163,7 +163,9 @@ class HttpReading(HttpUpgrading):
     def _scope_of(self, method: bytes, version: str) -> Any:
         """Return what ASGI tells an application of a request. Raises RequestRefusedError for a path or query that is none."""
         url = httptools.parse_url(self.url)
-        if url.path == b"*" and method != b"OPTIONS":
+        # of a whole URI the path may be empty (RFC 9112 section 3.2.4)
+        path = url.path or (b"*" if method == b"OPTIONS" and not url.query else b"/")
+        if path == b"*" and method != b"OPTIONS":
             raise rules.RequestRefusedError(rules.ASTERISK)
         return {
             "type": "http",
@@ -174,8 +176,8 @@ class HttpReading(HttpUpgrading):
             "scheme": self.scheme,
             "method": method.decode("ascii"),
             "root_path": self.root_path,
-            "path": rules.decoded(url.path),
-            "raw_path": url.path,
+            "path": rules.decoded(path),
+            "raw_path": path,
             "query_string": rules.readable(url.query) if url.query else b"",
             "headers": self.headers,
             "state": self.app_state.copy(),
