@@ -47,7 +47,7 @@ OPEN = AccessRule(("public",))
 FREE = NamespaceDeclaration("free", "free", access=NamespaceAccess(OPEN, OPEN, OPEN, OPEN, OPEN))
 CHANNEL = ChannelDeclaration("free", "free", subscribe="state:free")
 MAX_BYTES = StateSettings().max_data_bytes
-ONE_DATABASE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+ONE_DATABASE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 class Nobody:

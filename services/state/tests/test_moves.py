@@ -26,7 +26,7 @@ from stylobate_state.model import NotUnique, StateKey, TimerStart, Written
 from stylobate_state.owner_forgetter import OwnerForgetter
 from stylobate_state.servicer import StateKeepingServicer
 from stylobate_state.state_manager import StateManager
-from stylobate_state.state_mover import Standing, StateMover
+from stylobate_state.state_mover import Standing, Standings, StateMover
 from stylobate_state.state_writer import Environment
 from stylobate_state.store.forgetting import Erased
 from stylobate_state.store.moving import Arrival
@@ -262,8 +262,8 @@ async def test_what_is_left_behind_is_taken_away(sides: tuple[Side, Side]) -> No
     namespaces: Any = {"orders": NOTES}
     for places in ({}, {"orders": "archive"}):  # settings of before, and of now
         homes = {side.name: side.home for side in sides}
-        (standing,) = await StateMover(namespaces, indexes=(), places=places, homes=homes, new_id=NEW_ID).standings()
-        assert standing == Standing("orders", "archive", "", ["main"])
+        told = await StateMover(namespaces, indexes=(), places=places, homes=homes, new_id=NEW_ID).standings()
+        assert told == Standings([Standing("orders", "archive", "", ["main"])], [])
     head, expected = await main.log.head(), await apart.all()
     with pytest.raises(StateMovedError):
         await apart.loads.clear(Arrival("orders", ""), 10)

@@ -62,7 +62,7 @@ def packed(records: Sequence[AuditRecord]) -> tuple[list[Document], list[AuditRe
 
 
 def time_of(count: int) -> datetime:
-    """Return the time of so many microseconds; where no record can be, the bound of it."""
+    """Return the time that a count of microseconds says; the first or the last one there is, where it lies beyond."""
     return from_micros(min(max(count, FIRST_US), END_US))
 
 
