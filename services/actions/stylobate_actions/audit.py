@@ -20,7 +20,7 @@ class ActionTrail:
     def note(self, action: str, caller: Call, error: StylobateError | None) -> Awaitable[None] | None:
         """Note a call: who, through which service, which action, how it ended. Inputs and outputs are not kept.
 
-        Where there is no room for it yet, the caller awaits what is returned.
+        Returns None, or, while the queue is full, what to await until it has room.
         """
         principal = caller.principal
         outcome, reason = Outcome.SUCCESS, ""

@@ -1,8 +1,7 @@
 """Work in bulk that stays in its process: handed to the servicer as it is, without a message and without a call for it.
 
-A call costs what it costs whether it asks for one thing or for a hundred, and what the platform's own code asks all the time need
-not prove each time what was proven a moment ago. Who may call is decided by the pipeline, as for every call: only the token of a
-call that was answered opens this way, and only for as long as it is the one that would be sent.
+A call has a fixed cost, and the platform's own code makes the same ones all the time. Who may call is still decided by the
+pipeline: this way opens after an ordinary call with the same token was answered, and only while that token is the one in use.
 """
 
 from collections.abc import Awaitable, Callable
