@@ -1,23 +1,18 @@
 """The deny-list as this process knows it, and everyone who watches it."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from time import monotonic
 
-from stylobate.errors import DatabaseUnavailableError, UnavailableError
+from stylobate.errors import DatabaseUnavailableError
+from stylobate.following import LOOK_EVERY, SAY_EVERY, Following
 from stylobate.health import Health, Status
-from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 
 from stylobate_auth.model import Revocation
 from stylobate_auth.outages import Outages
 from stylobate_auth.store.port import AuthStore
-
-_STALE_S = 5.0
-_log = get_logger("app")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +41,24 @@ class RevocationManager:
         store: AuthStore,
         *,
         clock: Callable[[], datetime],
-        look_every: timedelta = timedelta(milliseconds=500),
-        say_every: timedelta = timedelta(seconds=1),
+        look_every: timedelta = LOOK_EVERY,
+        say_every: timedelta = SAY_EVERY,
         outages: Outages | None = None,
     ) -> None:
         self._store = store
         self._outages = outages or Outages()
         self._clock = clock
-        self._look_every_s = look_every.total_seconds()
-        self._say_every_s = say_every.total_seconds()
         self._entries: dict[tuple[str, int, str], Revocation] = {}
         self._access_version = 0
         self._since: datetime | None = None
-        self._looked_at = -float("inf")
-        self._due = asyncio.Event()
-        self._watchers: set[_Watcher] = set()
+        self._following = Following[Revocation](
+            "revocations", lambda entry: entry.key, look_every=look_every, say_every=say_every
+        )
 
     async def run(self) -> None:
         """Follow the database, forever."""
-        async with self._store.listen(self._due.set):
-            failed = False
-            while goes_on():
-                self._due.clear()
-                failed = await self._try(failed=failed)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_every_s):
-                        await self._due.wait()
-
-    async def _try(self, *, failed: bool) -> bool:
-        """Look; return whether that failed, and say so if the time before did not."""
-        try:
-            await self.look()
-        except UnavailableError as error:
-            if not failed:
-                _log.warning("revocations_not_read", error=str(error))
-            return True
-        return False
+        async with self._store.listen(self._following.due.set):
+            await self._following.run(self.look)
 
     async def look(self) -> None:
         """Read what the database has and pass on what is new. Raises DatabaseUnavailableError."""
@@ -90,7 +67,7 @@ class RevocationManager:
         if self._since is not None and page.as_of < self._since:  # the database's clock was put back, or another one answers
             page = await self._store.revocations(None)
         self._since = page.as_of
-        self._looked_at = asked_at
+        self._following.looked(asked_at)
         self._outages.answered(asked_at)
         is_changed = page.access_version != self._access_version
         self._access_version = page.access_version
@@ -107,55 +84,25 @@ class RevocationManager:
         """Return the whole list. Raises DatabaseUnavailableError while it was never read."""
         if self._since is None:
             raise DatabaseUnavailableError(retry_after=timedelta(seconds=1))
-        return RevocationChange(tuple(self._entries.values()), True, self._access_version, self._age())
+        return RevocationChange(tuple(self._entries.values()), True, self._access_version, self._following.age)
 
     async def watch(self) -> AsyncGenerator[RevocationChange, None]:
         """Yield the whole list, then additions as they happen, and every second an empty change: all is well."""
-        watcher = _Watcher()
-        self._watchers.add(watcher)
-        try:
+        with self._following.watcher() as watcher:
             yield self.current()
             while goes_on():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._say_every_s):
-                        await watcher.some.wait()
-                entries = watcher.take()
-                yield RevocationChange(entries, False, self._access_version, self._age())
-        finally:
-            self._watchers.discard(watcher)
+                entries = await watcher.news()
+                yield RevocationChange(entries, False, self._access_version, self._following.age)
 
     async def health(self) -> Health:
         """Degraded while the database could not be looked into for some seconds."""
-        metrics = {"revocations": float(len(self._entries)), "watchers": float(len(self._watchers))}
-        age = monotonic() - self._looked_at
-        if age > _STALE_S:
+        metrics = {"revocations": float(len(self._entries)), "watchers": float(self._following.watchers)}
+        if self._following.is_stale:
             return Health(Status.DEGRADED, "the deny-list in the database cannot be read", metrics)
         return Health(metrics=metrics)
-
-    def _age(self) -> timedelta:
-        return timedelta(seconds=max(0.0, monotonic() - self._looked_at - self._look_every_s))
 
     def _pass_on(self, entries: Iterable[Revocation], *, even_if_empty: bool = False) -> None:
         new = [entry for entry in entries if self._entries.get(entry.key) != entry]
         self._entries.update((entry.key, entry) for entry in new)
         if new or even_if_empty:
-            for watcher in self._watchers:
-                watcher.give(new)
-
-
-class _Watcher:
-    """What one watcher has still to be told. Unbounded only as the deny-list is: an entry stands once."""
-
-    def __init__(self) -> None:
-        self.some = asyncio.Event()
-        self._entries: dict[tuple[str, int, str], Revocation] = {}
-
-    def give(self, entries: Iterable[Revocation]) -> None:
-        self._entries.update((entry.key, entry) for entry in entries)
-        self.some.set()
-
-    def take(self) -> tuple[Revocation, ...]:
-        entries = tuple(self._entries.values())
-        self._entries.clear()
-        self.some.clear()
-        return entries
+            self._following.tell(new)

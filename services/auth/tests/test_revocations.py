@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -131,7 +132,7 @@ async def test_without_the_database_the_list_stays_and_says_its_age(auth: Any) -
     await _revoke(auth, _entry(auth))
     await manager.look()
     store.is_down = True
-    manager._looked_at -= 7
+    manager._following.looked(monotonic() - 7)
     async with _running(manager):
         change = manager.current()
         assert len(change.entries) == 1

@@ -7,20 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from time import monotonic
 
-from stylobate.errors import DatabaseUnavailableError, UnavailableError
+from stylobate.errors import DatabaseUnavailableError
+from stylobate.following import LOOK_EVERY, SAY_EVERY, Following
 from stylobate.health import Health, Status
 from stylobate.identity.networks import Networks
-from stylobate.logs import get_logger
 from stylobate.stopping import goes_on
 from stylobate.telemetry import gauge
 
 from stylobate_ratelimit.ban import LONGEST, Ban, BanSubject
 from stylobate_ratelimit.store.port import BanStore
 
-_STALE_S = 5.0
 _STORE_WITHIN_S = 3.0
 """What a watcher that comes before the store is opened waits for it: a start in order is not a fault."""
-_log = get_logger("app")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +46,17 @@ class BanList:
         self,
         *,
         clock: Callable[[], datetime],
-        look_every: timedelta = timedelta(milliseconds=500),
-        say_every: timedelta = timedelta(seconds=1),
+        look_every: timedelta = LOOK_EVERY,
+        say_every: timedelta = SAY_EVERY,
     ) -> None:
         self._clock = clock
-        self._look_every_s = look_every.total_seconds()
-        self._say_every_s = say_every.total_seconds()
         self._known_store: BanStore | None = None
         self._is_opened = asyncio.Event()
         self._bans: dict[BanSubject, Ban] = {}
         self._networks = Networks()
         self._since: datetime | None = None
         self._ahead = timedelta(0)
-        self._looked_at = -float("inf")
-        self._due = asyncio.Event()
-        self._watchers: set[_Watcher] = set()
+        self._following = Following[Ban]("bans", lambda ban: ban.subject, look_every=look_every, say_every=say_every)
         self._gauge = gauge("ratelimit_bans", "Bans in force.")
 
     @property
@@ -100,14 +94,8 @@ class BanList:
     async def run(self, store: BanStore) -> None:
         """Follow the store, forever."""
         self.use(store)
-        async with store.listen(self._due.set):
-            failed = False
-            while goes_on():
-                self._due.clear()
-                failed = await self._try(failed=failed)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_every_s):
-                        await self._due.wait()
+        async with store.listen(self._following.due.set):
+            await self._following.run(self.look)
 
     async def look(self) -> None:
         """Read what changed in the store and pass it on. Raises DatabaseUnavailableError."""
@@ -118,7 +106,7 @@ class BanList:
             page = await self.store.changes(since := None)
         self._since = page.as_of
         self._ahead = page.as_of - self._clock()
-        self._looked_at = asked_at
+        self._following.looked(asked_at)
         known = {subject: ban for subject, ban in self._bans.items() if ban.holds(page.as_of)}
         if len(known) < len(self._bans):
             self._networks = Networks(subject.subject for subject in known if subject.level == "ip")
@@ -129,7 +117,7 @@ class BanList:
 
     def current(self) -> BanChange:
         """Return the whole list."""
-        return BanChange(tuple(self._bans.values()), True, self._now, self._age())
+        return BanChange(tuple(self._bans.values()), True, self._now, self._following.age)
 
     async def watch(self) -> AsyncGenerator[BanChange, None]:
         """Yield the whole list, then changes as they happen, and every second an empty one: all is well.
@@ -141,41 +129,22 @@ class BanList:
                 async with asyncio.timeout(_STORE_WITHIN_S):
                     await self._is_opened.wait()
             await self.look()
-        watcher = _Watcher()
-        self._watchers.add(watcher)
-        try:
+        with self._following.watcher() as watcher:
             yield self.current()
             while goes_on():
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._say_every_s):
-                        await watcher.some.wait()
-                yield BanChange(watcher.take(), False, self._now, self._age())
-        finally:
-            self._watchers.discard(watcher)
+                bans = await watcher.news()
+                yield BanChange(bans, False, self._now, self._following.age)
 
     async def health(self) -> Health:
         """Degraded while the store cannot be looked into: limits are counted, and nobody can be banned."""
-        metrics = {"bans": float(len(self._bans)), "watchers": float(len(self._watchers))}
-        if monotonic() - self._looked_at > _STALE_S:
+        metrics = {"bans": float(len(self._bans)), "watchers": float(self._following.watchers)}
+        if self._following.is_stale:
             return Health(Status.DEGRADED, "the bans in the database cannot be read", metrics)
         return Health(metrics=metrics)
 
     @property
     def _now(self) -> datetime:
         return self._clock() + self._ahead
-
-    def _age(self) -> timedelta:
-        return timedelta(seconds=max(0.0, monotonic() - self._looked_at - self._look_every_s))
-
-    async def _try(self, *, failed: bool) -> bool:
-        """Look; return whether that failed, and say so if the time before did not."""
-        try:
-            await self.look()
-        except UnavailableError as error:
-            if not failed:
-                _log.warning("bans_not_read", error=str(error))
-            return True
-        return False
 
     def _pass_on(self, bans: Iterable[Ban]) -> None:
         new: list[Ban] = []
@@ -191,23 +160,5 @@ class BanList:
                 del self._bans[ban.subject]
                 new.append(ban)
         self._gauge.set(len(self._bans))
-        for watcher in self._watchers if new else ():
-            watcher.give(new)
-
-
-class _Watcher:
-    """What one watcher has still to be told. Unbounded only as the list is: a subject stands once."""
-
-    def __init__(self) -> None:
-        self.some = asyncio.Event()
-        self._bans: dict[BanSubject, Ban] = {}
-
-    def give(self, bans: Iterable[Ban]) -> None:
-        self._bans.update((ban.subject, ban) for ban in bans)
-        self.some.set()
-
-    def take(self) -> tuple[Ban, ...]:
-        bans = tuple(self._bans.values())
-        self._bans.clear()
-        self.some.clear()
-        return bans
+        if new:
+            self._following.tell(new)
