@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Protocol, Self, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
+from stylobate.validation import said
 from stylobate.value_kinds import DatabaseUrl, HttpUrl, PostgresUrl, RedisUrl, check_sane, is_mongodb
 
 MASK = "********"
@@ -211,7 +212,7 @@ class Settings(BaseModel):
         try:
             return getattr(cls.model_validate({name: found[0]} if found else {}), name)
         except ValidationError as error:
-            raise ConfigError([f"{cls.variable(name)}: {entry['msg']}" for entry in error.errors()]) from None
+            raise ConfigError([f"{cls.variable(name)}: {said(entry)}" for entry in error.errors()]) from None
 
     @classmethod
     def resolve(cls, sources: Sources, overrides: Mapping[str, Any] | None = None) -> tuple[Self, list[Resolved]]:
@@ -237,8 +238,11 @@ class Settings(BaseModel):
             settings = cls.model_validate(values)
         except ValidationError as error:
             for entry in error.errors():
-                name = str(entry["loc"][0]) if entry["loc"] else ""
-                findings.append(f"{cls.variable(name)}: {entry['msg']} (from {origins.get(name, 'default')})")
+                if not entry["loc"]:  # of several settings together; it names them
+                    findings.append(said(entry))
+                    continue
+                name = str(entry["loc"][0])
+                findings.append(f"{cls.variable(name)}: {said(entry)} (from {origins.get(name, 'default')})")
             raise ConfigError(findings) from None
         if findings:
             raise ConfigError(findings)

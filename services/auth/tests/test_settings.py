@@ -40,6 +40,7 @@ def test_registration_by_mail_without_mail_stops_the_start(said: dict[str, str])
     with pytest.raises(ConfigError) as stopped:
         _load(**PRODUCTION | said)
     (finding,) = stopped.value.findings
+    assert finding.startswith("STYLOBATE_AUTH_REGISTRATION=verified")
     assert "needs mail: set STYLOBATE_AUTH_SMTP_HOST and STYLOBATE_AUTH_MAIL_FROM, or " in finding
     assert ("the default outside development" in finding) == (not said)
 

@@ -19,6 +19,7 @@ from stylobate.errors import InvalidInputError, MalformedJsonError, StylobateErr
 from stylobate.http.asgi import Receive, Scope, Send
 from stylobate.http.errors import MethodNotAllowedError
 from stylobate.json_pointer import pointer
+from stylobate.validation import said
 
 from stylobate_gateway.browser_sessions import BrowserSessions
 from stylobate_gateway.catalogue import Catalogue
@@ -135,7 +136,7 @@ class Api:
     def _refusal_of(self, error: RequestValidationError | HTTPException, scope: Scope) -> StylobateError:
         """Return what is answered to what the router refuses by itself."""
         if isinstance(error, RequestValidationError):
-            return InvalidInputError(violations=[Violation(pointer([*one["loc"][1:]]), one["msg"]) for one in error.errors()])
+            return InvalidInputError(violations=[Violation(pointer([*one["loc"][1:]]), said(one)) for one in error.errors()])
         match error.status_code:
             case 400:  # a body that could not be read
                 return MalformedJsonError()

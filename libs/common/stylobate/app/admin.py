@@ -9,6 +9,7 @@ from stylobate.app.admin_listener import PATHS, Answer, json_answer
 from stylobate.errors import InvalidInputError, NotFoundError
 from stylobate.logs import Concern, Logs, check_level, get_logger
 from stylobate.telemetry import REGISTRY
+from stylobate.validation import said
 
 _log = get_logger("security")
 _Level = Annotated[
@@ -65,7 +66,7 @@ class AdminApplication:
             for concern, level in levels.items():
                 check_level(level, concern)
         except ValidationError as error:
-            found = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
+            found = "; ".join(f"{'.'.join(map(str, entry['loc']))}: {said(entry)}" for entry in error.errors())
             raise InvalidInputError(found) from None
         except ValueError as error:
             raise InvalidInputError(str(error)) from None

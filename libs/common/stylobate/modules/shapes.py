@@ -18,6 +18,7 @@ from stylobate.declarations.model import JsonSchema
 from stylobate.errors import Violation
 from stylobate.json_pointer import pointer
 from stylobate.modules.errors import ActionInputInvalidError
+from stylobate.validation import said
 
 _RAW: tuple[Any, ...] = (inspect.Parameter.empty, Any, object, dict, Mapping, MutableMapping, None, type(None))
 _SERIALIZED = ("serializ", "ser_", "computed_fields")
@@ -126,9 +127,7 @@ def _pydantic_converter(adapter: pydantic.TypeAdapter[Any]) -> Callable[[Any], A
             return validate(value)
         except pydantic.ValidationError as error:
             found = error.errors(include_url=False, include_context=False, include_input=False)
-            raise ActionInputInvalidError(
-                violations=[Violation(pointer(entry["loc"]), entry["msg"]) for entry in found]
-            ) from None
+            raise ActionInputInvalidError(violations=[Violation(pointer(entry["loc"]), said(entry)) for entry in found]) from None
 
     return convert
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from stylobate.declarations import CompiledSchema
 from stylobate.declarations.compiled import closed
 from stylobate.modules.errors import ActionInputInvalidError
@@ -94,6 +94,21 @@ def test_conversion_failures_point_at_their_place() -> None:
     with pytest.raises(ActionInputInvalidError) as refused:
         shape.convert({"id": "x", "pets": [{"name": ""}]})
     assert {violation.pointer for violation in refused.value.violations} == {"/id", "/pets/0/name"}
+
+
+def _even(value: int) -> int:
+    if value % 2:
+        raise ValueError("must be even, as gloves are")
+    return value
+
+
+def test_a_validator_of_a_module_is_quoted_word_for_word() -> None:
+    """What its author wrote, with nothing before it."""
+    shape = shape_of(Annotated[int, AfterValidator(_even)])
+    assert shape.convert is not None
+    with pytest.raises(ActionInputInvalidError) as refused:
+        shape.convert(3)
+    assert [violation.detail for violation in refused.value.violations] == ["must be even, as gloves are"]
 
 
 def test_a_type_without_a_json_form_is_named() -> None:

@@ -148,10 +148,10 @@ def test_no_secret_is_made_up_while_vault_cannot_be_asked(sources) -> None:
     ("environ", "said"),
     [
         ({"REQUIRED": "database_url"}, "REQUIRED: needs STYLOBATE_VAULT_ADDRESS: where Vault is"),
-        ({"ADDRESS": "vault:8200"}, "ADDRESS: Value error, must begin with http:// or https://"),
+        ({"ADDRESS": "vault:8200"}, "ADDRESS: must begin with http:// or https://"),
         ({"ADDRESS": "http://v"}, "CREDENTIALS_FILE: missing; STYLOBATE_VAULT_AUTH=approle needs a file with its secret id"),
         ({"ADDRESS": "http://v"}, "ROLE: missing; STYLOBATE_VAULT_AUTH=approle needs the role id"),
-        ({"ADDRESS": "http://v", "PATH": "../x"}, "PATH: Value error, '../x' is not a path"),
+        ({"ADDRESS": "http://v", "PATH": "../x"}, "PATH: '../x' is not a path"),
         ({"ADDRESS": "http://v", "CREDENTIALS_FILE": "/no", "AUTH": "token"}, "CREDENTIALS_FILE: /no is not a file"),
     ],
 )
