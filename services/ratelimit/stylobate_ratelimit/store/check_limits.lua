@@ -1,20 +1,19 @@
 -- Decides and charges one batch of rate-limit checks, in one step, on the server's own clock.
 --
 -- KEYS     the distinct keys of the batch, those of GCRA first. All carry one hash tag: a check is charged at all its levels or
---          at none. In a Cluster those of the batch that are here, see ARGV[2].
--- ARGV[1]  msgpack: {how many keys are GCRA keys, groups}; a group is {levels, costs or false, keys, refusals or false};
---          a level is {is_gcra, limit, period, interval, tolerance, cost, is_shadow, ban after or 0, ban within}, times in whole
---          microseconds; keys are for each level n numbers of keys, from 1; refusals too, none at a level that bans nobody.
--- ARGV[2]  in a Cluster only, msgpack: tags, each {a key behind it that nobody writes, the numbers of its GCRA keys, those of
---          others}, as a command takes keys of one slot. Where no key has a number, the check is not counted at that level here.
---          The keys themselves are KEYS, in this order, where they are behind one tag; else they follow as arguments, and
---          KEYS[1] only says which master.
+--          at none. In a Cluster the first is none of them; it is a tag, and says which master.
+-- ARGV[1]  msgpack: {how many keys are GCRA keys, groups, tags}; a group is {levels, costs or false, keys, refusals or false,
+--          checks}; a level is {is_gcra, limit, period, interval, tolerance, cost, is_shadow, ban after or 0, ban within}, times
+--          in whole microseconds; keys are for each level n numbers of keys, from 1; refusals too, none at a level that bans
+--          nobody. In a Cluster only: tags, each {a key behind it that nobody writes, the numbers of its GCRA keys}; checks are
+--          for each level which of the n are counted here, from 0, and keys and refusals are of these. A group has one at least.
+-- ARGV[2]  and those after it, in a Cluster: the keys, where they are behind several tags; they have the numbers from 2 too.
 -- returns  for each group three values: msgpack with the rows of its checks, how many of them are refused, and 1 where one has
 --          flags, else 0. A row is 6 integers: 1 allowed or 0 refused, level (from 0), remaining, reset in ms, retry after in
 --          ms, flags; of several levels then two for each of them: remaining, reset in ms, both 0 where it is not counted here.
---          Flags of level j (from 0): 4^j, a shadow would have refused; 2*4^j, its subject is to be banned. In a Cluster, where
---          all pass, the number of refused may be -1: then rows have the two for each level, of a single one too, and nothing
---          else. After all groups the time, in microseconds.
+--          Flags of level j (from 0): 4^j, a shadow would have refused; 2*4^j, its subject is to be banned. In a Cluster only
+--          checks that have a count here have a row, and where all pass, the number of refused may be -1: then level by level
+--          the two are told of each of its checks, and nothing else. After all groups the time, in microseconds.
 --
 -- Numbers go to commands as they are: those that are whole are written there with all of their digits, as tostring would not.
 -- A GCRA key holds the theoretical arrival time; a window is a list of the times of its charges, oldest first; refusals are such
@@ -26,8 +25,8 @@ local SOON_MS = 1000
 
 local request = cmsgpack.unpack(ARGV[1])
 local gcra_keys, groups = request[1], request[2]
-local tags = ARGV[2] and cmsgpack.unpack(ARGV[2])
-local keys = tags and {} or KEYS   -- by number; none here: counted elsewhere
+local tags = request[3]
+local keys = ARGV[2] and ARGV or KEYS   -- by number
 local time = call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
@@ -40,28 +39,18 @@ local oldest = {}
 local periods = {}
 
 if tags then
-  local given, at = KEYS, 0
-  if ARGV[3] then
-    given, at = ARGV, 2
-  end
   for t = 1, #tags do   -- a tag that is not here, or not wholly, ends the script before anything is written
-    local numbers, others, names = tags[t][2], tags[t][3], {}
+    local numbers, names = tags[t][2], {}
     for j = 1, #numbers do
-      local name = given[at + j]
-      names[j], keys[numbers[j]] = name, name
+      names[j] = keys[numbers[j]]
     end
-    at = at + #numbers
-    for j = 1, #others do
-      keys[others[j]] = given[at + j]
-    end
-    at = at + #others
     if #numbers > 0 then
       local found = call('MGET', unpack(names))
       for j = 1, #numbers do
         local stored = found[j]
         ahead[numbers[j]] = stored and max(stored - now, 0) or 0
       end
-    elseif given == ARGV then
+    elseif keys == ARGV then
       call('EXISTS', tags[t][1])
     end
   end
@@ -132,90 +121,155 @@ local function refused_often(key, after, within)
   return known >= after and now - tonumber(call('LINDEX', key, 0)) < within
 end
 
--- Decides a group whose levels are all GCRA and whose checks cost one charge each, where all of them pass, as most do: what is
--- told of them is what would be told by `decided`, in half of its time; in a Cluster without what the caller tells by adding up
--- what all masters say. Returns their rows; or nothing, and has changed nothing,
--- where one does not pass.
-local function passed(levels, indexes)
-  local width = #levels
+-- Where all levels are GCRA: what a charge is, what charges may come to, what a unit is, and whether it is a shadow, by level.
+local function charges_of(levels)
   local charges, tolerances, intervals, shadows = {}, {}, {}, {}
-  for j = 1, width do
+  for j = 1, #levels do
     local level = levels[j]
     if not level[1] then
       return
     end
     charges[j], tolerances[j], intervals[j], shadows[j] = level[6] * level[4], level[5], level[4], level[7]
   end
+  return charges, tolerances, intervals, shadows
+end
+
+-- Decides a group of such levels whose checks cost one charge each, where all of them pass, as most do: what is told of them is what would be told by `decided`, in half
+-- of its time. Returns their rows; or nothing, and has changed nothing, where one does not pass.
+local function passed(levels, indexes)
+  local width = #levels
+  local charges, tolerances, intervals, shadows = charges_of(levels)
+  if not charges then
+    return
+  end
   local answer, filled = {}, 0
   for check = 1, #indexes[1] do
     local row, tight, least, told_left, told_full = filled, 1, math.huge, nil, 0
-    if not tags then
-      answer[row + 1], answer[row + 2], answer[row + 3], answer[row + 4], answer[row + 5], answer[row + 6] = 1, 0, 0, 0, 0, 0
-      filled = row + 6
-    end
+    answer[row + 1], answer[row + 2], answer[row + 3], answer[row + 4], answer[row + 5], answer[row + 6] = 1, 0, 0, 0, 0, 0
+    filled = row + 6
     for j = 1, width do
-      local i, units, ms = indexes[j][check], 0, 0
-      local us = ahead[i]
-      if us then   -- else it is counted elsewhere
-        local tolerance = tolerances[j]
-        us = us + charges[j]
-        if us > tolerance then
-          for done = 1, check do
-            for level = 1, done < check and width or j - 1 do
-              local charged = indexes[level][done]
-              if ahead[charged] then
-                ahead[charged] = ahead[charged] - charges[level]
-              end
-            end
+      local i, tolerance = indexes[j][check], tolerances[j]
+      local us = ahead[i] + charges[j]
+      if us > tolerance then
+        for done = 1, check do
+          for level = 1, done < check and width or j - 1 do
+            local charged = indexes[level][done]
+            ahead[charged] = ahead[charged] - charges[level]
           end
-          return
         end
-        ahead[i] = us
-        units, ms = (tolerance - us) / intervals[j], (us + 999) / 1000
-        units, ms = units - units % 1, ms - ms % 1
-        if ms > LONGEST_MS then
-          ms = LONGEST_MS
-        end
-        if not told_left or (units < least and not shadows[j]) then
-          tight, told_left, told_full = j, units, ms
-          least = shadows[j] and least or units
-        end
+        return
       end
-      if tags or width > 1 then
+      ahead[i] = us
+      local units, ms = (tolerance - us) / intervals[j], (us + 999) / 1000
+      units, ms = units - units % 1, ms - ms % 1
+      if ms > LONGEST_MS then
+        ms = LONGEST_MS
+      end
+      if not told_left or (units < least and not shadows[j]) then
+        tight, told_left, told_full = j, units, ms
+        least = shadows[j] and least or units
+      end
+      if width > 1 then
         answer[filled + 1], answer[filled + 2] = units, ms
         filled = filled + 2
       end
     end
-    if not tags then
-      answer[row + 2], answer[row + 3], answer[row + 4] = tight - 1, told_left, told_full
-    end
+    answer[row + 2], answer[row + 3], answer[row + 4] = tight - 1, told_left, told_full
   end
   for j = 1, width do
     local column = indexes[j]
     for check = 1, #column do
-      if ahead[column[check]] then
-        changed[column[check]] = true
-      end
+      changed[column[check]] = true
     end
   end
   return answer
 end
 
+-- The same in a Cluster, of the levels of checks that are counted here, level by level: all of them pass, so what one is charged
+-- says nothing of another. Returns remaining and reset of each.
+local function passed_here(levels, columns)
+  local charges, tolerances, intervals = charges_of(levels)
+  if not charges then
+    return
+  end
+  local answer, filled = {}, 0
+  for j = 1, #levels do
+    local column, charge, tolerance, interval = columns[j], charges[j], tolerances[j], intervals[j]
+    for at = 1, #column do
+      local i = column[at]
+      local us = ahead[i] + charge
+      if us > tolerance then
+        for level = 1, j do
+          for done = 1, level < j and #columns[level] or at - 1 do
+            local charged = columns[level][done]
+            ahead[charged] = ahead[charged] - charges[level]
+          end
+        end
+        return
+      end
+      ahead[i] = us
+      local units, ms = (tolerance - us) / interval, (us + 999) / 1000
+      if ms > LONGEST_MS then
+        ms = LONGEST_MS
+      end
+      answer[filled + 1], answer[filled + 2] = units - units % 1, ms - ms % 1
+      filled = filled + 2
+    end
+  end
+  for j = 1, #levels do
+    local column = columns[j]
+    for at = 1, #column do
+      changed[column[at]] = true
+    end
+  end
+  return answer
+end
+
+-- Returns what is told of those checks of each level that are counted here by level and check.
+local function spread(columns, checks)
+  local wide = {}
+  for j = 1, #columns do
+    wide[j] = {}
+    for at = 1, #columns[j] do
+      wide[j][checks[j][at] + 1] = columns[j][at]
+    end
+  end
+  return wide
+end
+
+-- Returns the checks that are counted here, in their order.
+local function own_of(checks)
+  local own, is_known = {}, {}
+  for j = 1, #checks do
+    for at = 1, #checks[j] do
+      local check = checks[j][at] + 1
+      if not is_known[check] then
+        is_known[check] = true
+        own[#own + 1] = check
+      end
+    end
+  end
+  table.sort(own)
+  return own
+end
+
 local left, full = {}, {}   -- by level of the check at hand, once it is decided: what is left, and the time until it is full
 local is_over = {}
 
--- Decides a group check by check. Returns the rows, how many are refused, and whether one has flags, as 1 or 0.
-local function decided(levels, costs, indexes, refusals)
+-- Decides a group check by check, or some of its checks. Returns the rows, how many are refused, and
+-- whether one has flags, as 1 or 0.
+local function decided(levels, costs, indexes, refusals, own)
   local width = #levels
   local answer, filled, refusals_told, is_flagged = {}, 0, 0, 0
-  for check = 1, #indexes[1] do
+  for at = 1, own and #own or #indexes[1] do
+    local check = own and own[at] or at
     local units = costs and costs[check] or 1
     local wait, refused, flags = 0, nil, 0
 
     for j = 1, width do
       local level, i = levels[j], indexes[j][check]
       local retry = 0
-      if not keys[i] then
+      if not i then
         -- counted elsewhere
       elseif level[1] then
         local interval, tolerance = level[4], level[5]
@@ -253,7 +307,7 @@ local function decided(levels, costs, indexes, refusals)
           flags = flags + 2 * 4 ^ (j - 1)
         end
       end
-      if not keys[i] then
+      if not i then
         left[j], full[j] = 0, 0
       elseif level[1] then
         if is_charged then
@@ -269,7 +323,7 @@ local function decided(levels, costs, indexes, refusals)
         end
         left[j], full[j] = max(0, level[2] - count[i]), newest[i] + level[3] - now
       end
-      if keys[i] and left[j] < least and not level[7] then
+      if i and left[j] < least and not level[7] then
         tight, least = j, left[j]
       end
     end
@@ -301,10 +355,14 @@ end
 
 local answers = {}
 for g = 1, #groups do
-  local levels, costs, indexes, refusals = groups[g][1], groups[g][2], groups[g][3], groups[g][4]
-  local answer, refused, is_flagged = not costs and passed(levels, indexes), tags and -1 or 0, 0
+  local levels, costs, columns, refusals, checks = unpack(groups[g])
+  local answer, refused, is_flagged = not costs and (tags and passed_here or passed)(levels, columns), tags and -1 or 0, 0
   if not answer then
-    answer, refused, is_flagged = decided(levels, costs, indexes, refusals)
+    local own = nil
+    if tags then
+      columns, refusals, own = spread(columns, checks), refusals and spread(refusals, checks), own_of(checks)
+    end
+    answer, refused, is_flagged = decided(levels, costs, columns, refusals, own)
   end
   answers[3 * g - 2], answers[3 * g - 1], answers[3 * g] = cmsgpack.pack(answer), refused, is_flagged
 end

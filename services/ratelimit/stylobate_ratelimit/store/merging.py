@@ -1,13 +1,13 @@
 """One row of what several places said of a check: it is allowed at all of them, or charged at none."""
 
 from collections.abc import Sequence
-from operator import add
+from itertools import chain
 from typing import NamedTuple
 
 from stylobate.clients.limit_rows import ALLOWED, FIXED, REFUSED, decode_rows
 
 from stylobate_ratelimit.model import Algorithm, Charge, CheckGroup, LevelSet
-from stylobate_ratelimit.store.tagged_keys import HERE, Places, lane_of
+from stylobate_ratelimit.store.tagged_keys import HERE, Columns, Places, lane_of
 
 Row = list[int]
 """See :mod:`stylobate.clients.limit_rows`."""
@@ -16,11 +16,13 @@ Back = dict[tuple[int, int], list[Charge]]
 
 
 class Told(NamedTuple):
-    """What the script said of a group at one place of the Cluster, of all checks: see check_limits.lua."""
+    """What the script said of a group at one place of the Cluster: see check_limits.lua."""
 
     at: int
     """The moment of the charge, by the clock of that place, in microseconds."""
     place: int
+    checks: Columns
+    """By level those that are counted there."""
     rows: bytes
     refused: int
     """How many it refuses; -1: none, and ``rows`` has standings only."""
@@ -31,10 +33,39 @@ class Told(NamedTuple):
         """Whether nothing was refused, for show neither."""
         return self.refused <= 0 and not self.is_flagged
 
-    def of_checks(self, group: CheckGroup, checks: Sequence[int]) -> list[Row]:
-        """Return the rows of some checks."""
-        rows = all_allowed(group.levels, [self]) if self.refused < 0 else _split(decode_rows(self.rows), len(group))
-        return [rows[check] for check in checks]
+    @property
+    def own(self) -> Sequence[int]:
+        """The checks that have a count there; rising."""
+        return sorted({*chain.from_iterable(self.checks)})
+
+    def of_own(self, group: CheckGroup) -> Sequence[Row]:
+        """Return the rows of these."""
+        if self.refused >= 0:
+            return self._split()
+        rows = all_allowed(group, [self])
+        return [rows[check] for check in self.own]
+
+    def put(self, left: Sequence[list[int]], full: Sequence[list[int]]) -> None:
+        """Put the standings of a group where nobody is refused to those of other places, by level and check."""
+        if self.refused < 0:
+            numbers, at = decode_rows(self.rows), 0
+            for checks, lefts, fulls in zip(self.checks, left, full, strict=True):
+                for check, is_left, until in zip(checks, numbers[at::2], numbers[at + 1 :: 2], strict=False):
+                    lefts[check] = is_left
+                    fulls[check] = until
+                at += 2 * len(checks)
+            return
+        own, width = self.own, len(left)
+        for check, row in zip(own, self._split(), strict=True):
+            standings = row[FIXED:] if width > 1 else row[2:4]
+            for level in range(width):  # what is counted elsewhere stands at 0
+                left[level][check] += standings[2 * level]
+                full[level][check] += standings[2 * level + 1]
+
+    def _split(self) -> Sequence[Row]:
+        numbers = decode_rows(self.rows)
+        size = len(numbers) // len(self.own)
+        return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
 
 class Answered(NamedTuple):
@@ -48,19 +79,21 @@ class Answered(NamedTuple):
     rows: Sequence[Row]
 
 
-def all_allowed(levels: LevelSet, told: Sequence[Told]) -> list[Row]:
-    """Make one row of each check where nobody refuses any, as with most: what is counted elsewhere stands at 0."""
-    width = len(levels)
-    numbers = _standings(told[0], width) if told else []
-    for more in told[1:]:
-        numbers = [*map(add, numbers, _standings(more, width))]
-    pairs, strict = 2 * width, _strict(levels)
-    left = zip(*(numbers[2 * level :: pairs] for level in strict), strict=True)
+def all_allowed(group: CheckGroup, told: Sequence[Told]) -> list[Row]:
+    """Make one row of each check where nobody refuses any, as with most; what nobody told of stands at 0."""
+    width, count = len(group.levels), len(group)
+    left, full = [[0] * count for _ in range(width)], [[0] * count for _ in range(width)]
+    for one in told:
+        one.put(left, full)
+    if width == 1:
+        return [[ALLOWED, 0, is_left, until, 0, 0] for is_left, until in zip(left[0], full[0], strict=True)]
+    strict = _strict(group.levels)
+    standings = [column for pair in zip(left, full, strict=True) for column in pair]
     rows: list[Row] = []
-    for start, own in zip(range(0, len(numbers), pairs), left, strict=True):
-        tight, standings = strict[own.index(min(own))], numbers[start : start + pairs]
-        row = [ALLOWED, tight, standings[2 * tight], standings[2 * tight + 1], 0, 0]
-        rows.append(row + standings if width > 1 else row)
+    for numbers in zip(*standings, strict=True):
+        own = [numbers[2 * level] for level in strict]
+        tight = strict[own.index(min(own))]
+        rows.append([ALLOWED, tight, numbers[2 * tight], numbers[2 * tight + 1], 0, 0, *numbers])
     return rows
 
 
@@ -83,20 +116,6 @@ def contested(group: CheckGroup, rows: Sequence[Row], given: set[tuple[str, str,
         and levels.limits[level := row[1]].ban is None
         and (levels.tenants[level], levels.limits[level].name, group.subjects[check * width + level]) in given
     }
-
-
-def _standings(told: Told, width: int) -> list[int]:
-    """Return the numbers of all levels of all checks, without what stands before them in a row."""
-    numbers = decode_rows(told.rows)
-    if told.refused < 0:
-        return numbers
-    before, size = (FIXED, FIXED + 2 * width) if width > 1 else (2, FIXED)
-    return [number for start in range(before, len(numbers), size) for number in numbers[start : start + 2 * width]]
-
-
-def _split(numbers: list[int], count: int) -> list[Row]:
-    size = len(numbers) // count
-    return [numbers[start : start + size] for start in range(0, len(numbers), size)]
 
 
 def _together(group: CheckGroup, check: int, told: Sequence[tuple[Answered, Row]], back: Back) -> Row:

@@ -93,7 +93,7 @@ class RedisLimitStore:
                 for at, (tenant, limit) in enumerate(pairs)
             ]
             packed = Packed(
-                [_level(limit) for limit in limits],
+                msgspec.Raw(self._encode([_level(limit) for limit in limits])),
                 [place for place, limit in zip(places, limits, strict=True) if limit.algorithm is Algorithm.GCRA],
                 [place for place, limit in zip(places, limits, strict=True) if limit.algorithm is Algorithm.WINDOW],
                 bans if any(limit.ban for limit in limits) else (),
@@ -115,7 +115,7 @@ Place = tuple[str, int, int]
 class Packed(NamedTuple):
     """What the script is told of levels."""
 
-    levels: list[tuple[int, ...]]
+    levels: msgspec.Raw
     """As check_limits.lua reads them."""
     gcra: list[Place]
     windows: list[Place]

@@ -18,7 +18,7 @@ from stylobate_ratelimit.stand_in import StandIn
 from stylobate_ratelimit.store.merging import Answered, Back, Row, Told, all_allowed, contested, merged
 from stylobate_ratelimit.store.port import Missing
 from stylobate_ratelimit.store.redis import RedisLimitStore
-from stylobate_ratelimit.store.tagged_keys import HERE, NOWHERE, SLOTS, TAGS, Batch, Places, lane_of
+from stylobate_ratelimit.store.tagged_keys import HERE, NOWHERE, SLOTS, TAGS, Batch, Places, Share, lane_of
 
 _SEVERAL_SLOTS = "#!lua flags=allow-cross-slot-keys\n"
 _log = get_logger("app")
@@ -91,7 +91,7 @@ class RedisClusterLimitStore:
         back: Back = {}
         if places is None and not lost and not moved and all(one.has_passed for some in told for one in some):
             return (
-                [all_allowed(group.levels, some) for group, some in zip(groups, told, strict=True)],
+                [all_allowed(group, some) for group, some in zip(groups, told, strict=True)],
                 [set() for _ in groups],
                 back,
             )
@@ -121,50 +121,46 @@ class RedisClusterLimitStore:
         :returns: what was said, by group; the places that did not answer, and why; and those where nothing was charged, as a slot
             is on the move.
         """
-        batch = self._batch(groups, places)
-        asked: dict[int, list[int]] = {}
-        for lane in batch.tags:
-            asked.setdefault(of_tags[lane], []).append(lane)
+        shares = self._shares(groups, of_tags, places)
         told: list[list[Told]] = [[] for _ in groups]
         lost: dict[int, str] = {}
         moved: set[int] = set()
-        if not asked:  # there is no check, or none that the stand-in has not refused
+        if not shares:  # there is no check, or none that the stand-in has not refused
             return told, lost, moved
-        common = self._encode(batch.groups)
         calls: list[tuple[Sequence[str], Sequence[str | bytes]]] = [
-            ((TAGS[lanes[0]],), (common, self._encode(batch.told_of(lanes)), *batch.keys_of(lanes))) for lanes in asked.values()
+            ((TAGS[next(iter(share.tags))],), (self._encode(share.message), *share.keys)) for share in shares.values()
         ]
         answers = await self._redis.run_here(self._script, calls, within_s=self._timeout_s)
-        for place, answer in zip(asked, answers, strict=True):
+        for (place, share), answer in zip(shares.items(), answers, strict=True):
             if answer is None:
                 moved.add(place)
             elif isinstance(answer, RedisUnavailableError):
                 lost[place] = _cause(answer)
             else:
-                _read(place, answer, told)
+                _read(place, share, answer, told)
         return told, lost, moved
 
     async def _ask_tags(
         self, groups: Sequence[CheckGroup], lanes: Sequence[Places], found: Sequence[list[Answered]]
     ) -> dict[int, str]:
         """Do the same with a script for each tag, which goes where the nodes say; return those that did not answer, and why."""
-        batch = self._batch(groups, lanes)
-        common = self._encode(batch.groups)
+        shares = self._shares(groups, range(len(TAGS)), lanes)
         calls = (
             self._redis.run(
-                self._any.script, batch.keys_of([lane]), (common, self._encode(batch.told_of([lane]))), within_s=self._timeout_s
+                self._any.script, (TAGS[lane], *share.keys), (self._encode(share.message),), within_s=self._timeout_s
             )
-            for lane in batch.tags
+            for lane, share in shares.items()
         )
         told: list[list[Told]] = [[] for _ in groups]
         lost: dict[int, str] = {}
-        for lane, answer in zip(batch.tags, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        for (lane, share), answer in zip(shares.items(), answers, strict=True):
             if isinstance(answer, RedisUnavailableError):
                 lost[lane] = _cause(answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                _read(lane, answer, told)
+                _read(lane, share, answer, told)
         _note(groups, lanes, told, found)
         return lost
 
@@ -186,8 +182,10 @@ class RedisClusterLimitStore:
                     if row[0] != ALLOWED:
                         there[check * width : (check + 1) * width] = [NOWHERE] * width
 
-    def _batch(self, groups: Sequence[CheckGroup], places: Sequence[Places] | None) -> Batch:
-        return Batch(groups, [self._any.packed(group.levels) for group in groups], places)
+    def _shares(
+        self, groups: Sequence[CheckGroup], of_tags: Sequence[int], places: Sequence[Places] | None
+    ) -> dict[int, Share]:
+        return Batch(groups, [self._any.packed(group.levels) for group in groups], of_tags, places).shares
 
     async def ready(self) -> None:
         lanes = [*self._away]
@@ -239,23 +237,20 @@ def _places(groups: Sequence[CheckGroup], of_tags: Sequence[int]) -> list[list[i
     return [[of_tags[lane_of(subject)] for subject in group.subjects] for group in groups]
 
 
-def _read(place: int, answer: Sequence[Any], told: Sequence[list[Told]]) -> None:
+def _read(place: int, share: Share, answer: Sequence[Any], told: Sequence[list[Told]]) -> None:
     """Put what a script said to the groups that it is of."""
     at = answer[-1]
-    for some, rows, refused, flagged in zip(told, answer[:-1:3], answer[1:-1:3], answer[2:-1:3], strict=True):
-        some.append(Told(at, place, rows, refused, bool(flagged)))
+    of_groups = zip(share.groups, share.checks, answer[:-1:3], answer[1:-1:3], answer[2:-1:3], strict=True)
+    for group, checks, rows, refused, flagged in of_groups:
+        told[group].append(Told(at, place, checks, rows, refused, bool(flagged)))
 
 
 def _note(
     groups: Sequence[CheckGroup], places: Sequence[Places], told: Sequence[Sequence[Told]], found: Sequence[list[Answered]]
 ) -> None:
-    """Put the rows of the checks that have a count at a place to what was found."""
+    """Put what was said of each check to what was found."""
     for group, there, some, answered in zip(groups, places, told, found, strict=True):
-        width = len(group.levels)
-        for one in some:
-            checks = [check for check in range(len(group)) if one.place in there[check * width : (check + 1) * width]]
-            if checks:
-                answered.append(Answered(one.at, one.place, there, checks, one.of_checks(group, checks)))
+        answered += [Answered(one.at, one.place, there, one.own, one.of_own(group)) for one in some]
 
 
 def _degraded(answered: Sequence[Answered]) -> set[int]:

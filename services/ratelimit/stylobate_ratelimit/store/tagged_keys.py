@@ -1,7 +1,6 @@
 """The tags that limits are counted behind in a Cluster, and what of a batch stands behind which."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from zlib import crc32
 
@@ -18,6 +17,8 @@ HERE, NOWHERE = -1, -2
 _PREFIXES = [f"{{{tag}}}" for tag in TAGS]
 Places = Sequence[int]
 """For each subject of a group the place where it is counted: a master, by the first tag that it has, or a tag."""
+Columns = Sequence[Sequence[int]]
+"""By level."""
 
 
 @lru_cache(maxsize=8192)
@@ -32,69 +33,103 @@ def _heads(prefix: str) -> list[str]:
     return [head + prefix for head in _PREFIXES]
 
 
-class Behind:
-    """What of a batch stands behind one tag."""
+class Share:
+    """What of a batch is counted at one place, as check_limits.lua is told of it. Its keys have the numbers from 2."""
 
-    __slots__ = ("gcra", "keys", "others")
+    __slots__ = ("checks", "groups", "keys", "tags", "told")
 
     def __init__(self) -> None:
-        self.gcra: list[int] = []
-        """The numbers of its GCRA keys."""
-        self.others: list[int] = []
         self.keys: list[str] = []
-        """Of both, in their order."""
+        self.tags: dict[int, list[int]] = {}
+        """By tag the numbers of its GCRA keys."""
+        self.groups: list[int] = []
+        """The groups that have a count here."""
+        self.checks: list[Columns] = []
+        """Of each of them by level the checks that are counted here, from 0."""
+        self.told: list[object] = []
+
+    @property
+    def message(self) -> tuple[object, ...]:
+        """What the script is told beside the keys."""
+        return 0, self.told, [(_PREFIXES[lane], numbers) for lane, numbers in self.tags.items()]
+
+
+class _Part:
+    """What of a group is counted at one place, by level."""
+
+    __slots__ = ("checks", "numbers", "refusals", "share")
+
+    def __init__(self, share: Share, width: int) -> None:
+        self.share = share
+        self.checks: list[list[int]] = [[] for _ in range(width)]
+        self.numbers: list[list[int]] = [[] for _ in range(width)]
+        self.refusals: list[list[int]] = [[] for _ in range(width)]
 
 
 class Batch:
-    """A batch as check_limits.lua is told of it: the same at each place, which counts the keys that it is given.
+    """Lays checks out: what is counted where."""
 
-    Keys have the numbers from 1, wherever they are, those of GCRA first.
-    """
+    def __init__(
+        self, groups: Sequence[CheckGroup], packed: Sequence[Packed], of_tags: Places, places: Sequence[Places] | None = None
+    ) -> None:
+        """Do it.
 
-    def __init__(self, groups: Sequence[CheckGroup], packed: Sequence[Packed], places: Sequence[Places] | None = None) -> None:
-        """Give the keys their numbers.
-
-        :param places: of each group; what is HERE or NOWHERE has no key. None: all are at places of the Cluster.
+        :param of_tags: by tag where it is. :param places: of each group; what is HERE or NOWHERE is left out. None: nothing is.
         """
-        self.tags: dict[int, Behind] = defaultdict(Behind)
-        self._known: dict[str, dict[str, int]] = defaultdict(dict)
-        """By what stands before a subject, and subject."""
-        self._count = 0
-        whole: list[Places | None] = [None] * len(groups)
-        those = [*zip(groups, packed, whole if places is None else places, strict=True)]
-        columns = [[self._column(level, group, there, is_gcra=True) for level in one.gcra] for group, one, there in those]
-        gcra = self._count
-        told = []
-        for (group, one, there), column in zip(those, columns, strict=True):
+        self.shares: dict[int, Share] = {}
+        """By place."""
+        self._of_tags = of_tags
+        self._numbers: dict[str, dict[str, int]] = {}
+        """Of keys, by what stands before a subject, and subject."""
+        for number, (group, one) in enumerate(zip(groups, packed, strict=True)):
+            there = None if places is None else places[number]
+            parts: dict[int, _Part] = {}
+            for level in one.gcra:
+                self._add(level, group, there, parts, is_gcra=True)
             for level in one.windows:
-                column.insert(level[1], self._column(level, group, there))
-            refusals = [self._column(level, group, there) if level[0] else () for level in one.refusals]
-            told.append((one.levels, group.costs or False, column, refusals or False))
-        self.groups = gcra, told
-        """What the script is told at each place."""
+                self._add(level, group, there, parts)
+            for level in one.refusals:
+                if level[0]:
+                    self._add(level, group, there, parts, is_refusals=True)
+            for part in parts.values():
+                share, bans = part.share, bool(one.refusals)
+                share.groups.append(number)
+                share.checks.append(part.checks)
+                share.told.append((one.levels, group.costs or False, part.numbers, bans and part.refusals, part.checks))
 
-    def told_of(self, lanes: Iterable[int]) -> Sequence[object]:
-        """Return what it is told of tags."""
-        return [(_PREFIXES[lane], self.tags[lane].gcra, self.tags[lane].others) for lane in lanes]
-
-    def keys_of(self, lanes: Iterable[int]) -> list[str]:
-        """Return the keys behind tags."""
-        return [key for lane in lanes for key in self.tags[lane].keys]
-
-    def _column(self, level: Place, group: CheckGroup, places: Places | None, *, is_gcra: bool = False) -> list[int]:
-        """Return the numbers of the keys of a level, check by check; 0 of those that have none."""
+    def _add(
+        self,
+        level: Place,
+        group: CheckGroup,
+        places: Places | None,
+        parts: dict[int, _Part],
+        *,
+        is_gcra: bool = False,
+        is_refusals: bool = False,
+    ) -> None:
+        """Give the keys of a level their numbers."""
         prefix, first, width = level
-        own, known, tags, heads = group.subjects[first::width], self._known[prefix], self.tags, _heads(prefix)
-        counted = own if places is None else [subject for subject, at in zip(own, places[first::width], strict=True) if at >= 0]
-        number = self._count
-        for subject in counted:
-            if subject not in known:
-                lane = lane_of(subject)
-                behind = tags[lane]
-                known[subject] = number = number + 1
-                behind.keys.append(heads[lane] + subject)
-                (behind.gcra if is_gcra else behind.others).append(number)
-        self._count = number
-        if places is None:
-            return [known[subject] for subject in own]
-        return [known[subject] if at >= 0 else 0 for subject, at in zip(own, places[first::width], strict=True)]
+        of_tags, heads, numbers = self._of_tags, _heads(prefix), self._numbers.setdefault(prefix, {})
+        for check, subject in enumerate(group.subjects[first::width]):
+            if places is not None and places[check * width + first] < 0:
+                continue
+            lane = lane_of(subject)
+            place = of_tags[lane]
+            part = parts.get(place)
+            if part is None:
+                part = parts[place] = _Part(self.shares.setdefault(place, Share()), width)
+            number = numbers.get(subject)
+            if number is None:
+                share = part.share
+                share.keys.append(heads[lane] + subject)
+                number = numbers[subject] = len(share.keys) + 1
+                tag = share.tags.get(lane)
+                if tag is None:
+                    tag = share.tags[lane] = []
+                if is_gcra:
+                    tag.append(number)
+            if is_refusals:
+                part.refusals[first].append(number)
+            else:
+                part.checks[first].append(check)
+                part.numbers[first].append(number)
