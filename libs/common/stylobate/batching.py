@@ -46,6 +46,8 @@ class Batcher(Generic[T, R]):
         self._max_size = max_size
         self._in_flight = in_flight
         self._divides = divides
+        self.least_beside = 1
+        """Items that a batch must have to leave beside one that is under way; fewer wait for its end."""
         self._waiting: deque[_Entry[T, R]] = deque()
         self._keys = keys
         self._lines: _Lines[T, R] | None = None if keys is None else _Lines()
@@ -95,7 +97,8 @@ class Batcher(Generic[T, R]):
 
     def _begin(self) -> None:
         """Let a batch of what waits leave when the loop's turn is over, if there may be one more."""
-        if not self._is_beginning and len(self._tasks) < self._in_flight and len(self):
+        least = self.least_beside if self._tasks else 1
+        if not self._is_beginning and len(self._tasks) < self._in_flight and len(self) >= least:
             self._is_beginning = True
             # an empty context: the batch is nobody's call, though one of many callers happened to begin it
             self._tasks.add(asyncio.Task(self._run(), loop=self._loop, context=Context(), name="batch"))

@@ -72,6 +72,11 @@ class RateLimiterManager:
         self._degraded = gauge("ratelimit_degraded", "1 while the shared store, or a part of it, does not answer.")
         self._share = gauge("ratelimit_degraded_share", "Of all subjects the share whose counts cannot be asked, 0 to 1.")
 
+    @property
+    def is_spread(self) -> bool:
+        """Whether several servers count."""
+        return self._store.is_spread
+
     def rule(self, name: str) -> Limit:
         """Return the rule of that name. Raises LimitRuleUnknownError."""
         try:

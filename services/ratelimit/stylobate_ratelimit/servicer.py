@@ -62,7 +62,7 @@ class RateLimitServicer(RateLimitServiceServicer):
             found = await self._manager.check(list(map(from_asked, groups, read)))
         except StylobateError:
             return None
-        return AnsweredGroups(list(map(to_answered, groups, read, found.groups)), found.degraded)
+        return AnsweredGroups(list(map(to_answered, groups, read, found.groups)), found.degraded, self._manager.is_spread)
 
     async def ListRules(self, request: pb.ListRulesRequest, context: Any) -> pb.ListRulesResponse:
         return pb.ListRulesResponse(rules=[to_rule(*found) for found in await self._usage.rules(call().principal)])

@@ -77,3 +77,5 @@ class AnsweredGroups(NamedTuple):
 
     outcomes: Sequence[AnsweredGroup]
     degraded: bool
+    is_spread: bool = False
+    """Whether several servers count, each of which every batch costs something."""

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from stylobate.errors import RedisUnavailableError
 from stylobate.redis.faults import RedirectedError, ScriptUnknownError, unavailable
 from stylobate.redis.link import Argument, Reply
 from stylobate.redis.pipeline import Pipeline
+from stylobate.redis.replies import Replies, ReplyTo
 from stylobate.redis.script import Script
 from stylobate.redis.slots import slot_of, slot_of_command
 from stylobate.redis.topology import Topology
@@ -64,58 +64,42 @@ class Cluster(Topology):
                 within_s,
             )
 
-    async def run_each(
-        self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None = None
-    ) -> list[Reply]:
-        """Run a script several times, each where its keys are; a node that is away is an error as a value, of each call there."""
-        replies = await self._run_each(script, calls, within_s)
-        for number, reply in enumerate(replies):
-            if isinstance(reply, (RedirectedError, ScriptUnknownError)):
-                keys, arguments = calls[number]
-                try:
-                    replies[number] = await self.run(script, keys=tuple(keys), arguments=tuple(arguments), within_s=within_s)
-                except RedisUnavailableError as error:
-                    replies[number] = error
-        return replies
-
     async def run_here(
         self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None = None
     ) -> list[Reply]:
-        """Do the same, and go nowhere else where a slot is on the move: the reply is RedirectedError then."""
-        replies = await self._run_each(script, calls, within_s)
-        for number, reply in enumerate(replies):
-            if isinstance(reply, ScriptUnknownError):
-                keys, arguments = calls[number]
-                node = self._owners[slot_of(keys[0])]
-                try:
-                    if node is not None:
-                        replies[number] = await node.run(script, keys=tuple(keys), arguments=tuple(arguments), within_s=within_s)
-                except (RedirectedError, RedisUnavailableError) as error:
-                    replies[number] = error
-            if isinstance(replies[number], RedirectedError):
-                self.look_soon()
-        return replies
+        """Run a script several times, at least once, each where its keys are, and go nowhere else where a slot is on the move.
 
-    async def _run_each(
-        self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None
-    ) -> list[Reply]:
-        nodes: dict[Pipeline | None, list[int]] = {}
-        for number, (keys, _) in enumerate(calls):
-            nodes.setdefault(self._owners[slot_of(keys[0])], []).append(number)
-        some = [(node, own) for node, own in nodes.items() if node is not None]
-        said = await asyncio.gather(
-            *(node.begin_each(script, [calls[number] for number in own], within_s) for node, own in some), return_exceptions=True
-        )
-        replies: list[Reply] = [None] * len(calls)
-        for (_, own), told in zip(some, said, strict=True):
-            if isinstance(told, BaseException) and not isinstance(told, RedisUnavailableError):
-                raise told
-            for at, number in enumerate(own):
-                replies[number] = told if isinstance(told, BaseException) else told[at]
-        for number in nodes.get(None, ()):
-            self.look_soon()
-            replies[number] = unavailable(f"slot {slot_of(calls[number][0][0])}: {self.cause}")
-        return replies
+        :returns: the replies, errors as values; a slot that moves is RedirectedError, a node that is away RedisUnavailableError.
+        """
+        replies, waiting = Replies(asyncio.get_running_loop(), len(calls), within_s), []
+        for number, (keys, arguments) in enumerate(calls):
+            node = self._owners[slot_of(keys[0])]
+            if node is None:
+                self.look_soon()
+                replies.put(number, unavailable(f"slot {slot_of(keys[0])}: {self.cause}"))
+            elif not node.send_script(ReplyTo(replies, number), script, keys, arguments):
+                waiting.append(number)
+        if waiting:  # for connections
+            said = await asyncio.gather(*(self._run_at_owner(script, *calls[number], within_s) for number in waiting))
+            for number, reply in zip(waiting, said, strict=True):
+                replies.put(number, reply)
+        found = await replies.all()
+        for number, reply in enumerate(found):
+            if isinstance(reply, ScriptUnknownError):
+                found[number] = await self._run_at_owner(script, *calls[number], within_s)
+            if isinstance(found[number], RedirectedError):
+                self.look_soon()
+        return found
+
+    async def _run_at_owner(
+        self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument], within_s: float | None
+    ) -> Reply:
+        slot = slot_of(keys[0])
+        try:
+            node = self._owners[slot] or self._none(slot)
+            return await node.run(script, keys=tuple(keys), arguments=tuple(arguments), within_s=within_s)
+        except Exception as error:  # noqa: BLE001  it is the answer
+            return error
 
     async def ping(self) -> None:
         """Ask every master. Raises RedisUnavailableError where one does not answer, or slots have none."""

@@ -8,6 +8,7 @@ from typing import Any, cast
 import hiredis
 
 from stylobate.redis.faults import OTHER_PROTOCOL, refusal, unavailable
+from stylobate.redis.replies import ReplyTo
 
 Argument = str | bytes | int | float
 Reply = Any
@@ -40,7 +41,7 @@ class _Together:
     set_exception = set_result
 
 
-_Waiting = asyncio.Future[Reply] | _Together
+_Waiting = asyncio.Future[Reply] | _Together | ReplyTo
 
 
 class Link(asyncio.Protocol):
@@ -92,6 +93,15 @@ class Link(asyncio.Protocol):
         self._waiting.append(future)
         self._watch()
         return future
+
+    def send_for(self, reply: ReplyTo, *arguments: Argument) -> None:
+        """Send a command whose reply goes there."""
+        if self._transport is None:
+            reply.set_result(unavailable("connection lost"))
+            return
+        self.write(*arguments)
+        self._waiting.append(reply)
+        self._watch()
 
     def send_all(self, commands: Sequence[Sequence[Argument]]) -> "asyncio.Future[list[Reply]]":
         """Send commands, at least one; the future has what each :meth:`send` would have, errors as values, in their order."""

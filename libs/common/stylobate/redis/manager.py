@@ -14,7 +14,7 @@ from stylobate.health import Health, Status
 from stylobate.redis.address import RedisAddress
 from stylobate.redis.cluster import Cluster
 from stylobate.redis.connecting import connect
-from stylobate.redis.faults import ELSEWHERE, RedirectedError, ScriptUnknownError, is_refusal
+from stylobate.redis.faults import ELSEWHERE, RedirectedError, is_refusal
 from stylobate.redis.link import Argument, Reply
 from stylobate.redis.pipeline import Pipeline
 from stylobate.redis.script import Script
@@ -132,26 +132,14 @@ class RedisManager:
         cluster = self._pipeline
         return [cluster.owner(slot) for slot in slots] if isinstance(cluster, Cluster) else [None] * len(slots)
 
-    async def run_each(self, script: Script, calls: Sequence[tuple[Keys, Keys]], *, within_s: float | None = None) -> list[Reply]:
-        """Run a script several times, at least once, with keys and arguments each. Costs less than each alone.
-
-        :raises RedisUnavailableError: one of them was not answered; others may have run.
-        """
-        replies = await self._pipeline.run_each(script, calls, within_s)
-        for number, reply in enumerate(replies):
-            if isinstance(reply, ScriptUnknownError):
-                keys, arguments = calls[number]
-                replies[number] = await self.run(script, keys, arguments, within_s=within_s)
-            elif isinstance(reply, Exception):
-                raise reply
-        return replies
-
     async def run_here(
         self, script: Script, calls: Sequence[tuple[Keys, Keys]], *, within_s: float | None = None
     ) -> list[Reply | None]:
-        """Do the same on a Cluster with scripts that take keys of several slots of one master, of which ``keys`` says only which.
+        """Run a script several times, at least once, on a Cluster, with keys of several slots of one master each.
 
-        :returns: None for one that did nothing, as slots are on the move; RedisUnavailableError of a master that is away.
+        :param calls: the keys of each, of which the first says which master, and its arguments.
+        :returns: the replies; None for one that did nothing, as slots are on the move; RedisUnavailableError of a master that
+            is away.
         """
         if not isinstance(self._pipeline, Cluster):
             raise TypeError("only a Cluster has several slots")

@@ -1,7 +1,7 @@
 """The pipelined connection that all tasks of a process share, connected again and again when lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +11,7 @@ from stylobate.redis.address import RedisAddress
 from stylobate.redis.connecting import connect
 from stylobate.redis.faults import ScriptUnknownError, is_refusal, unavailable
 from stylobate.redis.link import Argument, Link, Reply
+from stylobate.redis.replies import ReplyTo
 from stylobate.redis.script import Script
 from stylobate.resilience import backoff
 from stylobate.stopping import end, goes_on
@@ -153,40 +154,14 @@ class Pipeline:
         except ScriptUnknownError:
             return await self._ask(link, ("EVAL", script.text, *said), within_s)
 
-    async def run_each(
-        self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None = None
-    ) -> list[Reply]:
-        """Run a script several times, at least once, with keys and arguments each; return the replies, errors as values.
-
-        :raises RedisUnavailableError: nothing is known of any.
-        """
-        return await self._each(self._link or await self._connected(within_s), script, calls, within_s)
-
-    def begin_each(
-        self, script: Script, calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]], within_s: float | None = None
-    ) -> Awaitable[list[Reply]]:
-        """Do the same; it has begun, and needs no task of its own, where the connection takes more."""
+    def send_script(self, reply: ReplyTo, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> bool:
+        """Send a script that the server is to know, whose reply goes there; return False where it cannot be sent at once."""
         link = self._link
-        is_free = link is not None and link.pending < self._max_pending
-        return (
-            self._each(link, script, calls, within_s) if link is not None and is_free else self.run_each(script, calls, within_s)
-        )
-
-    def _each(
-        self,
-        link: Link,
-        script: Script,
-        calls: Sequence[tuple[Sequence[Argument], Sequence[Argument]]],
-        within_s: float | None,
-    ) -> "asyncio.Future[list[Reply]]":
-        if link.pending >= self._max_pending:
-            raise unavailable("too many commands wait")
+        if link is None or link.pending >= self._max_pending:
+            return False
         more = (link.run_id,) if script.hears_run_id else ()
-        replies = link.send_all([("EVALSHA", script.sha, len(keys), *keys, *arguments, *more) for keys, arguments in calls])
-        if within_s is not None:
-            timer = replies.get_loop().call_later(within_s, _give_up, replies, within_s)
-            replies.add_done_callback(lambda _: timer.cancel())
-        return replies
+        link.send_for(reply, "EVALSHA", script.sha, len(keys), *keys, *arguments, *more)
+        return True
 
     async def call_asking(self, *arguments: Argument, within_s: float | None = None) -> Reply:
         """Send a command for a slot that the server gets just now. Raises as :meth:`call` does."""

@@ -56,6 +56,7 @@ class MemoryLimitStore:
         self._sweep_at = 1024
 
     missing = None
+    is_spread = False
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
         return (await self.charge_at(groups))[0]

@@ -48,12 +48,11 @@ class Told(NamedTuple):
     def put(self, left: Sequence[list[int]], full: Sequence[list[int]]) -> None:
         """Put the standings of a group where nobody is refused to those of other places, by level and check."""
         if self.refused < 0:
-            numbers, at = decode_rows(self.rows), 0
+            numbers = iter(decode_rows(self.rows))
             for checks, lefts, fulls in zip(self.checks, left, full, strict=True):
-                for check, is_left, until in zip(checks, numbers[at::2], numbers[at + 1 :: 2], strict=False):
-                    lefts[check] = is_left
-                    fulls[check] = until
-                at += 2 * len(checks)
+                for check in checks:
+                    lefts[check] = next(numbers)
+                    fulls[check] = next(numbers)
             return
         own, width = self.own, len(left)
         for check, row in zip(own, self._split(), strict=True):
@@ -88,12 +87,13 @@ def all_allowed(group: CheckGroup, told: Sequence[Told]) -> list[Row]:
     if width == 1:
         return [[ALLOWED, 0, is_left, until, 0, 0] for is_left, until in zip(left[0], full[0], strict=True)]
     strict = _strict(group.levels)
+    least = zip(*[left[level] for level in strict], strict=True)
     standings = [column for pair in zip(left, full, strict=True) for column in pair]
     rows: list[Row] = []
-    for numbers in zip(*standings, strict=True):
-        own = [numbers[2 * level] for level in strict]
-        tight = strict[own.index(min(own))]
-        rows.append([ALLOWED, tight, numbers[2 * tight], numbers[2 * tight + 1], 0, 0, *numbers])
+    for numbers, own in zip(zip(*standings, strict=True), least, strict=True):
+        few = min(own)
+        tight = strict[own.index(few)]
+        rows.append([ALLOWED, tight, few, numbers[2 * tight + 1], 0, 0, *numbers])
     return rows
 
 

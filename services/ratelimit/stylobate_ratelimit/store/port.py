@@ -62,6 +62,10 @@ class LimitStore(Protocol):
         """Return when all of the store answers. Raises RedisUnavailableError."""
 
     @property
+    def is_spread(self) -> bool:
+        """Whether a batch goes to several servers: then fewer and larger ones cost less."""
+
+    @property
     def missing(self) -> "Missing | None":
         """The part that does not answer, which is not asked until :meth:`ready` has seen it answer; None: all of it does."""
 

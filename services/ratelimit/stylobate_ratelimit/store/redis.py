@@ -33,6 +33,7 @@ class RedisLimitStore:
         self._give_back = Script.of("stylobate_ratelimit.store", "give_back.lua")
 
     missing = None
+    is_spread = False
 
     async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
         return (await self.charge_at(groups))[0]

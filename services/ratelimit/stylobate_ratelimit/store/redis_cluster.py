@@ -47,6 +47,8 @@ class RedisClusterLimitStore:
         self._away: dict[int, str] = {}
         """By tag why it cannot be asked."""
 
+    is_spread = True
+
     @property
     def missing(self) -> Missing | None:
         if not self._away:

@@ -115,21 +115,19 @@ class Batch:
                 continue
             lane = lane_of(subject)
             place = of_tags[lane]
-            part = parts.get(place)
-            if part is None:
-                part = parts[place] = _Part(self.shares.setdefault(place, Share()), width)
-            number = numbers.get(subject)
-            if number is None:
+            if place not in parts:
+                parts[place] = _Part(self.shares.setdefault(place, Share()), width)
+            part = parts[place]
+            if subject not in numbers:
                 share = part.share
                 share.keys.append(heads[lane] + subject)
-                number = numbers[subject] = len(share.keys) + 1
-                tag = share.tags.get(lane)
-                if tag is None:
-                    tag = share.tags[lane] = []
+                numbers[subject] = number = len(share.keys) + 1
+                if lane not in share.tags:
+                    share.tags[lane] = []
                 if is_gcra:
-                    tag.append(number)
+                    share.tags[lane].append(number)
             if is_refusals:
-                part.refusals[first].append(number)
+                part.refusals[first].append(numbers[subject])
             else:
                 part.checks[first].append(check)
-                part.numbers[first].append(number)
+                part.numbers[first].append(numbers[subject])
