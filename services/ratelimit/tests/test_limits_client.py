@@ -98,12 +98,13 @@ class Service:
     """The service in this process."""
 
     kind: ClassVar = RecordingServicer
+    store_kind: ClassVar = MemoryLimitStore
 
     def __init__(self, folder: Path) -> None:
         generate_service_keys(folder, key_holders())
         self.identity = {name: ServiceIdentity.load(name, folder / f"{name}.pem", folder) for name in ("gateway", "ratelimit")}
         rules = {"edge.ip": gcra(3, name="edge.ip")}
-        store = MemoryLimitStore(FakeClock().seconds)
+        self.store = store = self.store_kind(FakeClock().seconds)
         self.servicer = self.kind(RateLimiterManager(store, StandIn(store), rules), rules)
         servicers = Servicers(standard_interceptors(NoUsers(), self.identity["ratelimit"], metrics=RpcMetrics()))
         servicers.register(add_RateLimitServiceServicer_to_server, self.servicer, RateLimitServicer.ACCESS)

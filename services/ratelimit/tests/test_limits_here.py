@@ -1,7 +1,7 @@
 """Checks of who is in the ratelimit service's process: what became of them is the same, without a call for each batch."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -12,8 +12,10 @@ from stylobate.clients.limit_groups import LevelSpec
 from stylobate.clients.limits import LimitsClient
 from stylobate.errors import StylobateError
 from stylobate.rpc import Call, current_call
+from stylobate.testing.until import until
 from stylobate_ratelimit.group_outcome import GroupOutcome
 from stylobate_ratelimit.model import CheckGroup
+from stylobate_ratelimit.store.memory import MemoryLimitStore
 
 from .test_limits_client import RecordingServicer, Service
 
@@ -100,6 +102,49 @@ async def test_only_who_was_answered_may_and_no_longer_than_its_token_is_sent(se
         assert (await limits.check((ORDERS,), ("anna",))).degraded
         await service.server.start()
         assert not (await limits.check((ORDERS,), ("anna",))).degraded
+
+
+class _SpreadStore(MemoryLimitStore):
+    """Counts here as if several servers did, and notes how many checks come together."""
+
+    is_spread = True
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        super().__init__(seconds)
+        self.sizes: list[int] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def charge(self, groups: Sequence[CheckGroup]) -> list[GroupOutcome]:
+        self.sizes.append(sum(map(len, groups)))
+        await self.gate.wait()
+        return await super().charge(groups)
+
+
+class _SpreadService(OpenService):
+    store_kind: ClassVar = _SpreadStore
+
+
+async def test_where_several_servers_count_a_few_checks_wait_for_the_batch_under_way(tmp_path):
+    """A batch costs each of the servers something; many leave beside it all the same."""
+    spread = _SpreadService(tmp_path)
+    await spread.server.start()
+    store = spread.store
+    async with spread.client() as limits:
+        await limits.check((ORDERS,), ("anna",))
+        store.sizes.clear()
+        store.gate.clear()
+        asked = [asyncio.ensure_future(limits.check((ORDERS,), ("first",)))]
+        await until(lambda: store.sizes == [1])
+        asked += [asyncio.ensure_future(limits.check((ORDERS,), (f"who{number}",))) for number in range(63)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert store.sizes == [1]
+        asked.append(asyncio.ensure_future(limits.check((ORDERS,), ("last",))))
+        await until(lambda: store.sizes == [1, 64])
+        store.gate.set()
+        assert all(outcome.allowed for outcome in await asyncio.gather(*asked))
+    await spread.server.stop()
 
 
 async def test_a_traced_check_is_a_call(service):

@@ -148,9 +148,7 @@ class RedisClusterLimitStore:
         """Do the same with a script for each tag, which goes where the nodes say; return those that did not answer, and why."""
         shares = self._shares(groups, range(len(TAGS)), lanes)
         calls = (
-            self._redis.run(
-                self._any.script, (TAGS[lane], *share.keys), (self._encode(share.message),), within_s=self._timeout_s
-            )
+            self._redis.run(self._any.script, (TAGS[lane], *share.keys), (self._encode(share.message),), within_s=self._timeout_s)
             for lane, share in shares.items()
         )
         told: list[list[Told]] = [[] for _ in groups]
@@ -184,9 +182,7 @@ class RedisClusterLimitStore:
                     if row[0] != ALLOWED:
                         there[check * width : (check + 1) * width] = [NOWHERE] * width
 
-    def _shares(
-        self, groups: Sequence[CheckGroup], of_tags: Sequence[int], places: Sequence[Places] | None
-    ) -> dict[int, Share]:
+    def _shares(self, groups: Sequence[CheckGroup], of_tags: Sequence[int], places: Sequence[Places] | None) -> dict[int, Share]:
         return Batch(groups, [self._any.packed(group.levels) for group in groups], of_tags, places).shares
 
     async def ready(self) -> None:
