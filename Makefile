@@ -12,12 +12,16 @@ unexport PYTHONDONTWRITEBYTECODE
 UV := .tools/bin/uv
 UV_VERSION := 0.13.9
 BIN := .venv/bin
+# Where a Python is named and .venv was made with another one, it is made anew.
+ifneq ($(filter command environment,$(origin PYTHON)),)
+ANOTHER := $(shell [ ! -e $(BIN)/python ] || [ "$$($(PYTHON) --version)" = "$$($(BIN)/python --version)" ] || echo yes)
+endif
 SERVICES := $(notdir $(wildcard services/*))
 EDITABLE := -e libs/common $(foreach s,$(SERVICES),-e services/$(s))
 DISTRIBUTIONS := libs/common/pyproject.toml $(foreach s,$(SERVICES),services/$(s)/pyproject.toml)
 SOURCES := libs/common/stylobate $(foreach s,$(SERVICES),services/$(s)/stylobate_$(s)) modules bench scripts
 
-.PHONY: help up dev test soak fuzz check format lock generate bench measure release dist clean
+.PHONY: another help up dev test soak fuzz check format lock generate bench measure release dist clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,9 +32,9 @@ $(UV):
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .tools "uv==$(UV_VERSION)"
 
 # also when this file changes: an environment that is there gets what a new one would, pip for one
-.venv/runtime.stamp: $(UV) requirements/runtime.lock $(DISTRIBUTIONS) VERSION Makefile
+.venv/runtime.stamp: $(UV) requirements/runtime.lock $(DISTRIBUTIONS) VERSION Makefile $(if $(ANOTHER),another)
 	@echo "installing the platform"
-	@$(UV) venv --quiet --seed --allow-existing --python $(PYTHON) .venv
+	@$(UV) venv --quiet --seed $(if $(ANOTHER),--clear,--allow-existing) --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --require-hashes requirements/runtime.lock
 	@$(UV) pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
 	@touch $@
@@ -39,6 +43,8 @@ $(UV):
 	@echo "installing the tools"
 	@$(UV) pip install --quiet --require-hashes -r requirements/dev.lock
 	@touch $@
+
+another:
 
 up: .venv/runtime.stamp ## run the whole platform here (Ctrl-C stops it)
 	@exec $(BIN)/stylobate up $(ARGS)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 from decimal import Decimal
 from typing import Any
 
@@ -90,12 +91,16 @@ def test_what_is_json_but_not_carried_is_refused_with_its_place(document: bytes,
     assert refused.value.violation.detail.startswith(detail)
 
 
+COMMA = 3 if sys.version_info >= (3, 13) else 4
+"""Where a comma is one too many: Python 3.13 names it, older ones what follows it."""
+
+
 @pytest.mark.parametrize(
     ("document", "line", "column"),
     [
         (b"", 1, 1), (b" ", 1, 2), (b"NaN", 1, 1), (b"[-Infinity]", 1, 1), (b"\xef\xbb\xbf1", 1, 1), ("é".encode("utf-16"), 1, 1),
         ('"é"'.encode("utf-16-le"), 1, 3), ('"a"'.encode("utf-32-be"), 1, 1), (b'"\xff"', 1, 2), (b'"\xed\xa0\x80"', 1, 2),
-        (b'[1,\n"\xc0\x80"]', 2, 2), (b"01", 1, 2), (b"1.", 1, 2), (b"+1", 1, 1), (b"[1,]", 1, 4), (b'"\x00"', 1, 2),
+        (b'[1,\n"\xc0\x80"]', 2, 2), (b"01", 1, 2), (b"1.", 1, 2), (b"+1", 1, 1), (b"[1,]", 1, COMMA), (b'"\x00"', 1, 2),
         (b'"a\nb"', 1, 3),
         (b"{'a':1}", 1, 2), (b"1 2", 1, 3), (b"\x001", 1, 1), (b"[1,\n 2,\n x]", 3, 2),
     ],

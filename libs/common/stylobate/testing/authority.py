@@ -9,9 +9,24 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+_SIGNS_OTHERS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 class Authority:
-    """Signs certificates for the loopback interface and keeps everything as PEM files in one folder."""
+    """Signs certificates for the loopback interface and keeps everything as PEM files in one folder.
+
+    They are as RFC 5280 wants them: from Python 3.13 on a client takes no others.
+    """
 
     def __init__(self, folder: Path, name: str = "test authority") -> None:
         self._folder = folder
@@ -46,11 +61,16 @@ class Authority:
     ) -> x509.Certificate:
         now = datetime.now(UTC)
         loopback = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
-        return (
+        ours = self._key.public_key()
+        builder = (
             x509.CertificateBuilder(self._name, name, key.public_key(), x509.random_serial_number())
             .not_valid_before(now - timedelta(minutes=5))
             .not_valid_after(now + lasts)
             .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(loopback), critical=False)
-            .sign(self._key, hashes.SHA256())
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ours), critical=False)
         )
+        if is_authority:
+            builder = builder.add_extension(_SIGNS_OTHERS, critical=True)
+        return builder.sign(self._key, hashes.SHA256())
