@@ -29,6 +29,8 @@ from stylobate_actions.runs import HeldRun, Runs
 
 MAX_DEPTH = 8
 """How many actions may call each other."""
+_GATEWAY = "gateway"
+"""Whose word counts on what a call was charged."""
 _log = get_logger("app")
 
 
@@ -97,7 +99,8 @@ class ActionManager:
         """Run the action for the caller.
 
         :param payload: the input as JSON; nothing stands for ``null``.
-        :param charged: the limit, as declared, that was charged on the way here; another one than the action has is charged.
+        :param charged: the limit, as declared, that was charged on the way here, which only a gateway is believed; another one
+            than the action has is charged.
         :param depth: how many actions called each other before this one.
         :param key: an idempotency key of the caller's; empty: none.
         :param step: the key that the run of another action made for this call of it, in place of one.
@@ -107,6 +110,8 @@ class ActionManager:
         """
         entry = self._entries.get(name) or self._entry(name)
         started = self._loop.time()
+        if charged and caller.principal.via != _GATEWAY:
+            charged = ""
         request = ActionRequest(entry, payload, content_type, caller, depth, started, charged, key, step)
         standing, is_replayed = None, False
         try:

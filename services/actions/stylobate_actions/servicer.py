@@ -10,10 +10,12 @@ from stylobate.api.actions.v1.action_service_pb2_grpc import ActionServiceServic
 from stylobate.api.actions.v1.module_service_pb2_grpc import ModuleServiceServicer
 from stylobate.identity import DEFAULT_TENANT
 from stylobate.modules.binding import BoundAction
+from stylobate.modules.payload import JSON
 from stylobate.outbox.event import Event
 from stylobate.paging import page_of
 from stylobate.rpc import RpcAccess
-from stylobate.rpc.call import call
+from stylobate.rpc.call import Call, call
+from stylobate.rpc.messages import fitting
 from stylobate.rpc.method import Prompt
 
 from stylobate_actions.action_manager import ActionManager
@@ -23,8 +25,8 @@ from stylobate_actions.module_manager import ModuleManager
 from stylobate_actions.upgrade_runner import Outdated, UpgradeRunner
 from stylobate_actions.user_data import UserData
 
-_GATEWAY = "gateway"
-"""Whose word counts on what a call was charged."""
+_SHORT = 1024 * 1024
+"""Bytes of an output that surely fits into a message."""
 Context = grpc.aio.ServicerContext[Any, Any]
 # ruff: noqa: N802, ARG002  the names and signatures are the generated ones
 
@@ -42,6 +44,8 @@ class ActionServicer(ActionServiceServicer):
         "ExecuteAction": lambda request: not request.idempotency_key,  # module code has a task of its own, see the runner
     }
 
+    PLAIN: ClassVar[Mapping[str, str]] = {"ExecuteAction": "execute_plainly"}
+
     def __init__(self, manager: ActionManager, modules: ModuleManager) -> None:
         self._manager = manager
         self._modules = modules
@@ -54,10 +58,22 @@ class ActionServicer(ActionServiceServicer):
             request.input,
             caller,
             content_type=request.content_type,
-            charged=request.charged_limit if caller.principal.via == _GATEWAY else "",
+            charged=request.charged_limit,
             key=request.idempotency_key,
         )
         return to_reply(reply)
+
+    async def execute_plainly(
+        self, caller: Call, action: str, payload: bytes, charged: str
+    ) -> tuple[str, bytes] | actions_pb.ExecuteActionResponse:
+        """Do the same for a call without a key whose input is JSON.
+
+        Returns the content type and the output where nothing else is to be told.
+        """
+        output, limit, _ = reply = await self._manager.execute(action, payload, caller, charged=charged)
+        if limit is None and len(output) <= _SHORT:
+            return JSON, output
+        return fitting(to_reply(reply))
 
     async def ListActions(self, request: actions_pb.ListActionsRequest, context: Context) -> actions_pb.ListActionsResponse:
         actions = self._manager.actions

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Collection
 from functools import partial
+from typing import TypeAlias
 
 import grpc.aio
 from stylobate.api.actions.v1.action_service_pb2 import ExecuteActionRequest, ExecuteActionResponse, RateLimit
@@ -11,7 +12,7 @@ from stylobate.declarations.parameters import RouteInput
 from stylobate.errors import StylobateError, UnauthenticatedError, UnsupportedMediaTypeError
 from stylobate.http.asgi import Application, LimitText, Receive, Scope, Send, answer, limit_text_of, read_body, standing
 from stylobate.http.errors import MethodNotAllowedError
-from stylobate.rpc.caller import asking
+from stylobate.rpc.caller import asking, asking_plainly
 
 from stylobate_gateway.action_input import action_input, check_query
 from stylobate_gateway.called_actions import BODY, ESCAPE, PREFIX, Found, is_strange
@@ -19,6 +20,11 @@ from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.errors import BodyNotAllowedError, ContentCodingUnsupportedError, RouteNotFoundError
 from stylobate_gateway.exchange import JSON, Exchange
 from stylobate_gateway.idempotency import answered, has_key, key_of
+
+Answered: TypeAlias = ExecuteActionResponse | tuple[str, bytes]
+"""The answer to a call of an action; where nothing else is to be told, the content type and the output."""
+_SHORT = 1024 * 1024
+"""Bytes of an input that surely fits into a message."""
 
 
 class ActionDispatcher:
@@ -28,7 +34,9 @@ class ActionDispatcher:
         self, inner: Application, channel: grpc.aio.Channel, catalogue: Catalogue, loop: asyncio.AbstractEventLoop
     ) -> None:
         self._inner = inner
-        self._execute = asking(ActionServiceStub(channel).ExecuteAction)
+        method = ActionServiceStub(channel).ExecuteAction
+        self._execute = asking(method)
+        self._plainly = asking_plainly(method)
         self._catalogue = catalogue
         self._loop = loop
 
@@ -44,9 +52,9 @@ class ActionDispatcher:
             check_query(query)
         if isinstance(found, Found):
             exchange.route = found.action.label
-            response = await self.call(found, exchange, query, await read_body(receive))
-            self.note(exchange, response)
-            await answer(send, 200, [(b"content-type", response.content_type.encode())], response.output)
+            answered = await self.call(found, exchange, query, await read_body(receive))
+            kind, output = self.told(exchange, answered)
+            await answer(send, 200, [(b"content-type", kind.encode())], output)
             return
         if path.startswith(PREFIX):
             catalogue, is_read = self._catalogue, exchange.method in {"GET", "HEAD"}
@@ -63,8 +71,8 @@ class ActionDispatcher:
         finally:
             scope["route"] = as_get.get("route")
 
-    def call(self, found: Found, exchange: Exchange, query: bytes, body: bytes) -> Awaitable[ExecuteActionResponse]:
-        """Begin the call of the action; return what to await at once. Raises StylobateError. How it ends is for :meth:`note`."""
+    def call(self, found: Found, exchange: Exchange, query: bytes, body: bytes) -> Awaitable[Answered]:
+        """Begin the call of the action; return what to await at once. Raises StylobateError. How it ends is for :meth:`told`."""
         action, shape, values = found
         call = exchange.call
         is_keyed = False
@@ -82,17 +90,25 @@ class ActionDispatcher:
                 raise
         if action.timeout_s is not None:
             call.deadline = max(call.deadline, self._loop.time() + action.timeout_s)
-        request = ExecuteActionRequest(action=action.name, input=body, content_type=JSON, charged_limit=exchange.charged_limit)
+        charged = exchange.charged_limit
+        if not is_keyed and len(body) <= _SHORT:
+            executing = self._plainly(action.timeout_s, action.name, body, charged)
+            if executing is not None:
+                return executing
+        request = ExecuteActionRequest(action=action.name, input=body, content_type=JSON, charged_limit=charged)
         if is_keyed:  # its service waits, as long as the action may run
             return answered(exchange, partial(self._execute, timeout=action.timeout_s), request, pauses_s=())
-        executing: Awaitable[ExecuteActionResponse] = self._execute(request, timeout=action.timeout_s)
-        return executing
+        called: Awaitable[Answered] = self._execute(request, timeout=action.timeout_s)
+        return called
 
     @staticmethod
-    def note(exchange: Exchange, response: ExecuteActionResponse) -> None:
-        """Note what the answer tells of the limits."""
-        if response.HasField("rate_limit"):  # charged there: not at the door, or on what it was before
-            exchange.limits = [_limit_text(response.rate_limit), *exchange.limits[bool(exchange.charged_limit) :]]
+    def told(exchange: Exchange, answered: Answered) -> tuple[str, bytes]:
+        """Return the content type of an answer and the output; note what it tells of the limits."""
+        if isinstance(answered, tuple):
+            return answered
+        if answered.HasField("rate_limit"):  # charged there: not at the door, or on what it was before
+            exchange.limits = [_limit_text(answered.rate_limit), *exchange.limits[bool(exchange.charged_limit) :]]
+        return answered.content_type, answered.output
 
 
 def allow(methods: Collection[str]) -> str:

@@ -66,9 +66,7 @@ class Express:
                 found: Any = exchange.found
                 exchange.route = found.action.label
                 body = cycle.body if cycle.is_whole else await cycle.whole()
-                response = await self._dispatcher.call(found, exchange, b"", body)
-                self._dispatcher.note(exchange, response)
-                kind, output = response.content_type, response.output
+                kind, output = self._dispatcher.told(exchange, await self._dispatcher.call(found, exchange, b"", body))
                 if kind == JSON and not cycle.is_behind and not door.packs(output):
                     # to a POST from no page of another origin: nothing more is told
                     exchange.status = 200

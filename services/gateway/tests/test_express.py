@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 from stylobate.errors import CancelledCallError
+from stylobate.rpc.local.unary import LocalUnaryMethod
 from stylobate.testing.until import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -201,3 +202,33 @@ async def test_a_client_that_goes_away_is_counted(gateway) -> None:
     await writer.drain()
     writer.transport.abort()
     await until(lambda: cancelled() == before + 1)
+
+
+@pytest.mark.usefixtures("objects")
+async def test_by_plain_values_or_messages_it_is_answered_alike(gateway, monkeypatch) -> None:
+    """To the byte: calls of actions reach their service without messages, once it is known who calls, and none can tell."""
+    ask_plainly, plain = LocalUnaryMethod.ask_plainly, set[str]()
+
+    def told(*arguments):
+        asked = ask_plainly(*arguments)
+        plain.update({name} if asked is not None else ())
+        return asked
+
+    calls = {name: sent for name, (sent, _) in CALLS.items() if sent.startswith(b"POST ") and CLOSE.strip() not in sent}
+    for name, sent in calls.items():
+        head, end, body = sent.partition(b"\r\n\r\n")
+        whole = (head if b"connection:" in head else head + b"\r\n" + CLOSE.strip()) + end + body
+        found = []
+        for way in (ask_plainly, told, lambda *_: None):
+            monkeypatch.setattr(LocalUnaryMethod, "ask_plainly", way)
+            found.append(without_chance(await gateway.send(whole, end=True)))
+        assert found[1:] == found[:1] * 2, name
+    assert plain >= {
+        "a call",
+        "a caller with a token",
+        "no credential at all",
+        "a defect",
+        "a refusal of the module's",
+        "no JSON",
+    }
+    assert plain.isdisjoint({"a key", "a key from elsewhere", "a token that does not hold"})

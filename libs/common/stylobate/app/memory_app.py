@@ -43,9 +43,15 @@ _USER, _ADMIN = "user", "admin"
 class NamedTokens:
     """Tokens that are names: good enough inside a test, where nobody forges any."""
 
+    def __init__(self) -> None:
+        self._known: dict[str, Principal] = {}
+
     def cached(self, token: str) -> Principal | None:
-        """Return the user of that name."""
-        return Principal(PrincipalKind.USER, token)
+        """Return the user of that name, each time the same."""
+        known = self._known.get(token)
+        if known is None:
+            known = self._known[token] = Principal(PrincipalKind.USER, token)
+        return known
 
     async def verify(self, token: str) -> Principal:
         """Refuse; every token is known already."""

@@ -22,6 +22,7 @@ from stylobate.rpc.local.here import Here
 from stylobate.rpc.local.unary import LocalUnaryMethod
 from stylobate.rpc.method import ClientChannel, Decode, Encode, Metadata
 from stylobate.rpc.status import RETRY_AFTER, from_rpc_error
+from stylobate.telemetry.traceparent import is_sampled
 
 _UNANSWERED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 DEFAULT_TIMEOUT = timedelta(seconds=5)
@@ -117,16 +118,21 @@ class CallerChannel(GuardedChannel):
         """
         call = current_call.get()
         if not is_stream:
-            timeout = self._timeout_s if timeout is None else timeout
-            if call is not None and call.deadline:
-                if self._loop is None:
-                    self._loop = asyncio.get_running_loop()
-                timeout = min(timeout, call.deadline - self._loop.time())
-                if timeout <= 0:
-                    raise DeadlineExceededError  # a real channel might still send it
+            timeout = self.time_for(call, timeout)
         if self.is_local and not metadata and self.token is not None:
             return timeout, HandedOn(self.token(), call)
         return timeout, outgoing(self.token, call, metadata)
+
+    def time_for(self, call: Call | None, timeout: float | None) -> float:
+        """Return how many seconds a call may take that is made for another one. Raises DeadlineExceededError: none are left."""
+        timeout = self._timeout_s if timeout is None else timeout
+        if call is not None and call.deadline:
+            if self._loop is None:
+                self._loop = asyncio.get_running_loop()
+            timeout = min(timeout, call.deadline - self._loop.time())
+            if timeout <= 0:
+                raise DeadlineExceededError  # a real channel might still send it
+        return timeout
 
     def seen(self, error: grpc.aio.AioRpcError | UnavailableError) -> StylobateError:
         """Return what a failed call means to a service that made it for somebody.
@@ -174,6 +180,11 @@ def here_of(method: Any) -> Here | None:
     return method.here() if isinstance(method, _Method) else None
 
 
+def asking_plainly(method: Any) -> Callable[..., Awaitable[Any] | None]:
+    """Return what calls a stub's method by plain values, see ``ask_plainly`` of :class:`_Method`; elsewhere none is made."""
+    return method.ask_plainly if isinstance(method, _Method) and method.is_plain else lambda *_: None
+
+
 class _Method:
     """Calls one method."""
 
@@ -199,6 +210,27 @@ class _Method:
         if self._ask is None or not isinstance(channel, CallerChannel) or channel.token is None:
             return None
         return Here(self._inner, self.ask, channel.token) if isinstance(self._inner, LocalUnaryMethod) else None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a servicer of this process may be called by plain values: by who has a token."""
+        channel = self._channel
+        has_token = isinstance(channel, CallerChannel) and channel.token is not None
+        return has_token and self._ask is not None and isinstance(self._inner, LocalUnaryMethod)
+
+    def ask_plainly(self, timeout: float | None, *values: Any) -> Awaitable[Any] | None:
+        """Call by plain values (``LocalUnaryMethod.ask_plainly``), and return what to await, at once and in the same task.
+
+        Returns None where only a call with messages will do. ``timeout`` in seconds. Raises as :meth:`ask` does.
+        """
+        caller = current_call.get()
+        if caller is None or not caller.request_id or not caller.traceparent or is_sampled(caller.traceparent):
+            return None
+        channel: Any = self._channel
+        asked: Awaitable[Any] | None = self._inner.ask_plainly(
+            channel.token(), caller, channel.time_for(caller, timeout), values, channel.seen
+        )
+        return asked
 
     def __call__(self, request: Any, *, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
         """Begin the call. ``timeout`` in seconds. Raises what the channel refuses with."""

@@ -116,6 +116,8 @@ class UnaryBehaviour:
         """The servicer's method: messages in and out."""
         self.decode: Any = handler.request_deserializer
         self.encode: Any = handler.response_serializer
+        self.plain: Any = None
+        """The servicer's method that does the same with plain values, if it has one; see ``LocalUnaryMethod.ask_plainly``."""
 
     async def __call__(self, data: bytes, context: Context) -> bytes:
         """Serve a call."""
@@ -134,13 +136,6 @@ class UnaryBehaviour:
     def write(self, answer: Any) -> bytes:
         """Return the encoded answer. Raises AnswerTooLargeError."""
         return _write(self.encode, answer)
-
-    @staticmethod
-    def checked(answer: Any) -> Any:
-        """Return an answer that leaves as it is. Raises AnswerTooLargeError where it could not leave encoded."""
-        if answer.ByteSize() > MAX_MESSAGE_BYTES:
-            raise AnswerTooLargeError
-        return answer
 
 
 class ByName(grpc.GenericRpcHandler):

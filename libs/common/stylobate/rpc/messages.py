@@ -1,13 +1,14 @@
 """What messages may not hold: requests text that nobody behind can keep, answers more than the transport carries."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
 from stylobate.errors import InvalidInputError, Violation
 from stylobate.rpc.method import MAX_MESSAGE_BYTES
 
+T = TypeVar("T", bound=Message)
 NUL = 0
 """As a number: to look for bytes in bytes costs an exception each time."""
 _NUL = "\0"
@@ -28,6 +29,13 @@ def refuse_nul(request: Message) -> None:
     """
     if places := list(_places(request, "")):
         raise InvalidInputError(violations=[Violation(place, "must not contain U+0000") for place in places])
+
+
+def fitting(answer: T) -> T:
+    """Return an answer that leaves as it is. Raises AnswerTooLargeError where it could not leave encoded."""
+    if answer.ByteSize() > MAX_MESSAGE_BYTES:
+        raise AnswerTooLargeError
+    return answer
 
 
 def _places(value: Any, place: str) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any, Never, Protocol, Self, TypeAlias
 import grpc.aio
 
 from stylobate.identity.principal import ANONYMOUS, Principal
+from stylobate.rpc.call import Call
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -29,6 +30,10 @@ themselves.
 
 Prompt: TypeAlias = Callable[[Any], bool]
 """Of a request whether its handler ends as soon as it is cancelled: nothing in it catches that, or waits when it is over."""
+
+Passing: TypeAlias = Callable[[str, Call, float], Call | None]
+"""Admits a call of this process that is made by plain values, from the service's token, the call that it is made for and its
+deadline on the loop's clock. Returns it as its servicer sees it; None, or a StylobateError: an ordinary call tells."""
 
 Encode: TypeAlias = Callable[[Any], bytes] | None
 Decode: TypeAlias = Callable[[bytes], Any] | None
@@ -86,6 +91,10 @@ class Interceptor(Protocol):
         Whatever is known of the method is worked out here; what belongs to one call is read from the context inside
         the behaviour (``context.invocation_metadata()``).
         """
+
+    def passing(self, method: Method, /) -> Passing | None:  # noqa: ARG002  the contract
+        """Return what admits calls of the method by plain values, see ``LocalUnaryMethod.ask_plainly``; None: none are."""
+        return None
 
 
 class Edge(Protocol):

@@ -6,8 +6,8 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from stylobate.rpc.handlers import ByName, Handlers
-from stylobate.rpc.method import Behaviour, Interceptor, Method, Prompt, RpcAccess
+from stylobate.rpc.handlers import ByName, Handlers, UnaryBehaviour
+from stylobate.rpc.method import Behaviour, Interceptor, Method, Passing, Prompt, RpcAccess
 
 Handler = grpc.RpcMethodHandler  # what generated code registers
 
@@ -47,7 +47,8 @@ class Servicers:
             one, of which requests the handler ends as soon as it is cancelled. These need no task of their own in one process,
             and may be given the caller's own message, which they neither keep nor change.
             Its ``HERE``, if it has one, names the function of its own that does the same for who is in this process and was
-            answered before: with plain values, see :mod:`stylobate.rpc.local.here`.
+            answered before: with plain values, see :mod:`stylobate.rpc.local.here`. Its ``PLAIN``, if it has one, names the
+            function that does the same for a call of this process: with plain values, see ``LocalUnaryMethod.ask_plainly``.
         :param access: the same, for one without.
         :param owner: the service that tokens of callers must be made for; empty: any that this process hosts.
         :raises ValueError: a method without an access, an access without a method, a service registered before, or a
@@ -66,6 +67,9 @@ class Servicers:
                 self._add(f"/{service}/{name}", handler, access[name], owner)
             prompt: Mapping[str, Prompt] = getattr(servicer, "PROMPT", {})
             self._prompt |= {f"/{service}/{name}": prompt[name] for name in handlers.keys() & prompt.keys()}
+            plain: Mapping[str, str] = getattr(servicer, "PLAIN", {})
+            for name in handlers.keys() & plain.keys():
+                cast("UnaryBehaviour", self._methods[f"/{service}/{name}"][1]).plain = getattr(servicer, plain[name])
             here: Mapping[str, str] = getattr(servicer, "HERE", {})
             self._here |= {f"/{service}/{name}": getattr(servicer, here[name]) for name in handlers.keys() & here.keys()}
 
@@ -102,6 +106,13 @@ class Servicers:
         known = self._methods.get(full_name)
         steps = self._interceptors
         return known is not None and not known[0].response_streaming and len(steps) == 1 and steps[0].passes_messages
+
+    def passing(self, full_name: str) -> Passing | None:
+        """Return what admits calls of the method by plain values; None: there are none such."""
+        known = self._methods.get(full_name)
+        if known is None or not self.takes_messages(full_name) or cast("UnaryBehaviour", known[1]).plain is None:
+            return None
+        return self._interceptors[0].passing(known[0])
 
     def here(self, full_name: str) -> Callable[..., Awaitable[Any]] | None:
         """Return what does the same with plain values; None: there is no such thing."""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +22,8 @@ from stylobate.rpc.interceptors.metrics import BOUNDS_S, RpcMetrics
 from stylobate.rpc.interceptors.service_caller import ServiceTokens
 from stylobate.rpc.local.asked import AskedCall
 from stylobate.rpc.local.context import LocalContext
-from stylobate.rpc.method import Behaviour, Context, Method
+from stylobate.rpc.messages import fitting
+from stylobate.rpc.method import Behaviour, Context, Method, Passing
 from stylobate.rpc.outages import Outages
 from stylobate.rpc.status import abort, code_of
 from stylobate.telemetry import Span, collector, decided, is_sampled, is_traceparent, new_traceparent, span
@@ -84,31 +85,36 @@ class CallInterceptor:
         counts = self._metrics.of(name)
         codes, spread, buckets = counts.codes, counts.seconds, counts.seconds.buckets
         clock = asyncio.get_running_loop().time
-        admit = None if self._identity is None else self._identity.admitting(method)
+        admit = _nobody_is_asked if self._identity is None else self._identity.admitting(method)
         handler = inner if isinstance(inner, UnaryBehaviour) else None
 
         async def behaviour(data: Any, context: Context) -> Any:
             begun = perf_counter()
             local: Any = context if type(context) in _LOCAL else None
-            if local is not None:
-                came = local.invocation
-                call = self._handed_on(came, audiences) if type(came) is HandedOn else self._open(context, audiences)
-                call.deadline = local.deadline or 0.0
-            else:
-                call = self._open(context, audiences)
-                remaining = context.time_remaining()
-                call.deadline = 0.0 if remaining is None else clock() + remaining
-            opened = _span(call, method) if is_sampled(call.traceparent) else None
+            came: Any = None if local is None else local.invocation
+            kind = type(came)
+            is_plain = kind is Call  # made by plain values, admitted, and not sampled
+            call: Call = (
+                came
+                if is_plain
+                else self._handed_on(came, audiences, local.deadline)
+                if kind is HandedOn
+                else self._open(context, audiences, clock)
+            )
+            current_call.set(call)
+            opened = None if is_plain or not is_sampled(call.traceparent) else _span(call, method)
             code = "OK"
             try:
                 try:
-                    if admit is not None and (waiting := admit(call, context)) is not None:
+                    if not is_plain and (waiting := admit(call, context)) is not None:
                         await waiting
                     if local is None or handler is None:
                         return await inner(data, context)
+                    if is_plain:
+                        return await handler.plain(call, *data)
                     is_encoded = type(data) is bytes
                     answer = await handler.serve(handler.read(data) if is_encoded else data, context)
-                    return handler.write(answer) if is_encoded else handler.checked(answer)
+                    return handler.write(answer) if is_encoded else fitting(answer)
                 except (Exception, asyncio.CancelledError) as error:
                     failed = self._failure(name, call, error)
                     if failed is None:
@@ -130,6 +136,10 @@ class CallInterceptor:
 
         return behaviour
 
+    def passing(self, method: Method, /) -> Passing | None:
+        """Return what admits calls of the method by plain values, as the next step has it."""
+        return None if self._identity is None else self._identity.passing(method)
+
     def _failure(self, method: str, call: Call, error: BaseException) -> StylobateError | None:
         """Return the error that the caller is told of; None when the call has ended already. Logs what nobody else has."""
         if isinstance(error, StylobateError):
@@ -143,8 +153,8 @@ class CallInterceptor:
         _log.error("rpc_failed", method=method, request_id=call.request_id, exc_info=error)
         return InternalError()
 
-    def _open(self, context: Context, audiences: Collection[str]) -> Call:
-        """Return the call, from here on the current one."""
+    def _open(self, context: Context, audiences: Collection[str], clock: Callable[[], float]) -> Call:
+        """Return the call, of which its metadata tell."""
         pairs: Any = context.invocation_metadata() or ()
         metadata: dict[str, Any] = dict(pairs)
         token, traceparent = metadata.get(SERVICE_TOKEN), metadata.get(TRACEPARENT)
@@ -152,13 +162,14 @@ class CallInterceptor:
             traceparent = new_traceparent(self._ratio if token is None else 0.0)
         elif (is_sampled(traceparent) or token is None) and not self._decides(token, audiences):
             traceparent = decided(traceparent, self._ratio)
-        call = Call(request_id_of(metadata.get(REQUEST_ID, "")), traceparent, metadata=metadata)
+        remaining = context.time_remaining()
+        deadline = 0.0 if remaining is None else clock() + remaining
+        call = Call(request_id_of(metadata.get(REQUEST_ID, "")), traceparent, deadline=deadline, metadata=metadata)
         if len(metadata) < len(pairs):
             call.repeated = frozenset(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        current_call.set(call)
         return call
 
-    def _handed_on(self, came: HandedOn, audiences: Collection[str]) -> Call:
+    def _handed_on(self, came: HandedOn, audiences: Collection[str], deadline: float | None) -> Call:
         """Return the call, which one of this process makes: the ids of that one have their form."""
         caller = came.call
         if caller is None:
@@ -167,9 +178,7 @@ class CallInterceptor:
             request_id, traceparent = caller.request_id or new_id(), caller.traceparent or new_traceparent(0.0)
             if is_sampled(traceparent) and not self._decides(came.service_token, audiences):
                 traceparent = decided(traceparent, self._ratio)
-        call = Call(request_id, traceparent, metadata=_NOTHING, handed_on=came)
-        current_call.set(call)
-        return call
+        return Call(request_id, traceparent, deadline=deadline or 0.0, metadata=_NOTHING, handed_on=came)
 
     def _decides(self, token: Any, audiences: Collection[str]) -> bool:
         """Return whether the caller's traceparent says if there is a span.
@@ -182,6 +191,10 @@ class CallInterceptor:
             return bool(self._services.verify(token, audiences))  # known by heart after the first time
         except TokenInvalidError:
             return False
+
+
+def _nobody_is_asked(_: Call, __: Context) -> None:
+    """Admit a call where another step does, or none."""
 
 
 def _span(call: Call, method: Method) -> Span:

@@ -32,7 +32,7 @@ from stylobate.rpc.call import (
     current_call,
 )
 from stylobate.rpc.interceptors.service_caller import ServiceCallers, ServiceTokenInvalidError
-from stylobate.rpc.method import Behaviour, Context, Edge, Method, RpcAccess
+from stylobate.rpc.method import Behaviour, Context, Edge, Method, Passing, RpcAccess
 
 Admitting: TypeAlias = Callable[[Call, Context], Awaitable[None] | None]
 """Fills a call or refuses it; where that takes more than a look into memory, the caller awaits what is returned."""
@@ -120,7 +120,7 @@ class IdentityInterceptor:
     def admitting(self, method: Method) -> Admitting:
         """Return what fills the calls of a method, or refuses them."""
         access, service_of, edge, users = method.access, self._services.of(method), self._edge, self._users
-        doors, through = self._doors, self._through
+        doors, set_known = self._doors, self._set_known
 
         def admit(call: Call, context: Context) -> Awaitable[None] | None:
             if call.repeated:
@@ -141,10 +141,8 @@ class IdentityInterceptor:
                 take_metadata(call, is_door=is_door) if handed_on is None else take_over(call, handed_on.call, is_door=is_door)
             )
             if authorization:
-                known = through.get((authorization, service, module))
-                if known is not None and users.cached(known.token) is known.principal:
-                    call.authorization, call.principal = known.authorization, known.through
-                    return None  # somebody is known
+                if set_known(call, authorization, service, module):
+                    return None
                 token = _bearer(authorization)
                 principal = users.cached(token)
                 if principal is None:
@@ -157,6 +155,41 @@ class IdentityInterceptor:
             return None
 
         return admit
+
+    def passing(self, method: Method) -> Passing | None:
+        """Return what admits calls of a method by plain values: as those are that a service makes for somebody.
+
+        Only of methods that are open to all, and of callers who are known by heart.
+        """
+        if method.access is not RpcAccess.OPTIONAL:
+            return None
+        (verify, audiences), (_, allowed) = self._services.proof(method), self._services.allowed(method)
+        doors, set_known = self._doors, self._set_known
+
+        def admit(token: str, caller: Call, deadline: float) -> Call | None:
+            authorization = caller.authorization
+            if not authorization and (caller.act_for or caller.own_name):
+                return None  # in the service's own name
+            service = verify(token, audiences)
+            if allowed is not None and service not in allowed:
+                return None
+            call = Call(caller.request_id, caller.traceparent, deadline=deadline)
+            module = take_over(call, caller, is_door=service in doors)
+            if not authorization:
+                set_service(call, service, module)
+            elif not set_known(call, authorization, service, module):
+                return None
+            return call
+
+        return admit
+
+    def _set_known(self, call: Call, authorization: str | bytes, service: str, module: str) -> bool:
+        """Fill a service's call for somebody who is known by heart, and whose token still holds."""
+        known = self._through.get((authorization, service, module))
+        if known is None or self._users.cached(known.token) is not known.principal:
+            return False
+        call.authorization, call.principal = known.authorization, known.through
+        return True
 
     async def _verify(self, call: Call, token: str, service: str, module: str, access: RpcAccess) -> None:
         """Take a service's call for a user whose token is not known by heart."""

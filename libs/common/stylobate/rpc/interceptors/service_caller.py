@@ -62,9 +62,7 @@ class ServiceCallers:
         not call the method.
         """
         name, audiences = method.full_name, method.audiences(self._hosted)
-        own, through = (None, None) if self._rights is None else callers_of(name, self._rights)
-        if method.access is RpcAccess.PUBLIC:  # whom it is called for does not matter there
-            own = through = None if own is None or through is None else own | through
+        own, through = self.allowed(method)
         verify = self._tokens.verify
 
         def service_of(call: Call, context: Context) -> str:
@@ -91,6 +89,17 @@ class ServiceCallers:
             return service
 
         return service_of
+
+    def proof(self, method: Method) -> tuple[Callable[[str, Collection[str]], str], frozenset[str]]:
+        """Return what verifies service tokens, and whom those for a method may be for."""
+        return self._tokens.verify, method.audiences(self._hosted)
+
+    def allowed(self, method: Method) -> tuple[frozenset[str] | None, frozenset[str] | None]:
+        """Return the services that may call a method in their own name, and those that may for somebody; None: all."""
+        own, through = (None, None) if self._rights is None else callers_of(method.full_name, self._rights)
+        if method.access is RpcAccess.PUBLIC:  # whom it is called for does not matter there
+            own = through = None if own is None or through is None else own | through
+        return own, through
 
     def _say(self, event: str, reason: str, **facts: str) -> None:
         """Count a refusal and log it, a line a second at most: who sends junk must not fill the log."""

@@ -8,7 +8,7 @@ import grpc
 import grpc.aio
 
 from stylobate.deadlines import Deadlines
-from stylobate.rpc.call import HandedOn, current_call
+from stylobate.rpc.call import Call, HandedOn, current_call
 from stylobate.rpc.local.context import LocalContext, too_large
 from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Decode, Metadata
 from stylobate.rpc.outcome import EXPIRED, again
@@ -30,7 +30,7 @@ class AskedCall(LocalContext):
     """What the caller is told then; None: it is cancelled."""
     _ended: "asyncio.Future[None] | None" = None
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, invocation: Metadata | HandedOn, deadline: float | None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, invocation: Metadata | HandedOn | Call, deadline: float | None) -> None:
         self._loop = loop
         self.invocation = invocation
         self.deadline = deadline

@@ -8,7 +8,7 @@ from typing import Any, Never
 import grpc
 import grpc.aio
 
-from stylobate.rpc.call import HandedOn
+from stylobate.rpc.call import Call, HandedOn
 from stylobate.rpc.method import MAX_MESSAGE_BYTES, Metadata
 
 
@@ -28,17 +28,18 @@ class LocalContext(grpc.aio.ServicerContext[Any, Any]):
     _is_done = False
     _on_initial: asyncio.Future[None] | None = None
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, invocation: Metadata | HandedOn, deadline: float | None) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, invocation: Metadata | HandedOn | Call, deadline: float | None) -> None:
         self._loop = loop
         self.invocation = invocation
-        """The metadata as they came."""
+        """The metadata as they came, or what came in their place: a call that is handed on, or one that is admitted."""
         self.deadline = deadline
         """On the loop's clock; None: there is none."""
 
     # for the handler and the pipeline, as grpc.aio has it
 
     def invocation_metadata(self) -> Any:
-        return tuple(self.invocation.metadata().items()) if type(self.invocation) is HandedOn else self.invocation
+        came = self.invocation
+        return tuple(came.metadata().items()) if type(came) is HandedOn else () if type(came) is Call else came
 
     def time_remaining(self) -> Any:
         return None if self.deadline is None else max(0.0, self.deadline - self._loop.time())

@@ -8,12 +8,13 @@ import grpc
 import grpc.aio
 
 from stylobate.deadlines import Deadlines
-from stylobate.rpc.call import HandedOn
+from stylobate.errors import StylobateError
+from stylobate.rpc.call import Call, HandedOn
 from stylobate.rpc.local.asked import AskedCall, Seen, told
 from stylobate.rpc.local.call import LocalCall, LocalUnaryCall
 from stylobate.rpc.local.prompt import PromptCall
 from stylobate.rpc.messages import NUL
-from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Context, Decode, Encode, Prompt
+from stylobate.rpc.method import MAX_MESSAGE_BYTES, Behaviour, Context, Decode, Encode, Passing, Prompt
 
 if TYPE_CHECKING:
     from stylobate.rpc.local.channel import LocalChannel
@@ -40,6 +41,7 @@ class LocalUnaryMethod:
         self._found: Behaviour | None = None
         self._is_prompt: Prompt | None = None
         self._takes_messages = False
+        self._passing: Passing | None = None
         self._loop: asyncio.AbstractEventLoop  # kept: asking for it is a system call
         self._deadlines: Deadlines
 
@@ -82,6 +84,29 @@ class LocalUnaryMethod:
         asked = AskedCall(loop, metadata, None if timeout is None else loop.time() + timeout)
         return asked.answer(behaviour, data, self._server.live, self._deadlines, self._decode, seen)
 
+    def ask_plainly(self, token: str, caller: Call, timeout: float, values: tuple[Any, ...], seen: Seen) -> Awaitable[Any] | None:
+        """Call by plain values, for somebody who awaits what is returned as after :meth:`ask`; None: ask that.
+
+        What such a call leaves out is what carries others: the messages, and what a servicer does to read and to write them. It
+        passes the same pipeline, which admits it by the service's token, its rights and the user's token, as it admits every call
+        that a service makes for somebody. Its deadline, its cancellation, its place among the calls that a stop waits for, its
+        count and its errors are those of every other. Whatever is not plain is left to calls with messages: one for somebody who
+        is not known by heart yet, one in the service's own name, one that is to be refused, or to a server that does not serve.
+
+        :param token: the service's. :param caller: the call that this one is made for; its trace is not sampled.
+        """
+        behaviour = self._found
+        if self._passing is None or behaviour is None or not self._server.is_accepting or self._channel.is_closed:
+            return None
+        deadline = self._loop.time() + timeout
+        try:
+            call = self._passing(token, caller, deadline)
+        except StylobateError:
+            return None
+        if call is None:
+            return None
+        return AskedCall(self._loop, call, deadline).answer(behaviour, values, self._server.live, self._deadlines, None, seen)
+
     @property
     def here(self) -> Callable[..., Awaitable[Any]] | None:
         """What serves the method with plain values now; see :mod:`stylobate.rpc.local.here`."""
@@ -106,6 +131,7 @@ class LocalUnaryMethod:
         servicers = self._server.servicers
         self._found, self._is_prompt = servicers.behaviour(self._method), servicers.prompt(self._method)
         self._takes_messages = self._encode is not None and servicers.takes_messages(self._method)
+        self._passing = servicers.passing(self._method)
         return self._found or _unimplemented
 
     async def _later(self, data: bytes, context: Context) -> Any:
