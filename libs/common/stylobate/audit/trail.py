@@ -123,7 +123,7 @@ class AuditTrail(Generic[T_contra]):
                 async with asyncio.timeout(self._within_s):
                     await self._full.wait()
             try:
-                await self._flush()
+                await self._flush(_BATCH)
             except UnavailableError as error:
                 if not self._is_down:
                     _log.warning("audit_waits", service=self._service, error=str(error), waiting=len(self._waiting))
@@ -134,8 +134,11 @@ class AuditTrail(Generic[T_contra]):
                 self._is_down, pauses = False, backoff(maximum=1.0)
                 self._say_loss()
 
-    async def _flush(self) -> None:
-        """Write everything that waits. What cannot be written now stays, first in the queue."""
+    async def _flush(self, fewest: int = 1) -> None:
+        """Write what waits, a batch, and more as long as so many wait. What cannot be written now stays, first in the queue.
+
+        :param fewest: what came while a batch was written is often a few, which cost as much as many: these wait for others.
+        """
         while self._waiting:
             self._sent = self._sent or min(len(self._waiting), _BATCH)
             batch = [one if isinstance(one, AuditRecord) else one.record() for one in islice(self._waiting, self._sent)]
@@ -146,7 +149,10 @@ class AuditTrail(Generic[T_contra]):
                 self._waiting.popleft()
             self._sent = 0
             self._room.set()
-        self._some.clear()
+            if len(self._waiting) < fewest:
+                break
+        if not self._waiting:
+            self._some.clear()
         self._full.clear()
 
     async def _write(self, batch: list[AuditRecord]) -> None:

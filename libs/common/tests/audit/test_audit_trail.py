@@ -85,6 +85,20 @@ async def test_notes_are_written_within_a_second(database: DatabaseManager) -> N
     assert await actions(database) == [f"a{number:02}" for number in range(50)]
 
 
+async def test_what_comes_while_a_batch_is_written_waits_for_others(database: DatabaseManager) -> None:
+    """A few that come meanwhile are no batch of their own: a busy trail would write without a pause, a few at a time."""
+    slow = WaitsForWord(database)
+    async with AuditTrail.open(slow, "test", within=timedelta(hours=1)) as trail:
+        for _ in range(1000):  # a whole batch is written at once
+            await trail.note(AuditRecord("whole"))
+        await slow.is_asked.wait()
+        await trail.note(AuditRecord("few"))
+        slow.word.set()
+        await until(lambda: len(trail._waiting) == 1)
+        await trail.note(AuditRecord("another"))
+    assert [len(one) for one in slow.sent] == [1000, 2]
+
+
 async def test_close_writes_what_waits(database: DatabaseManager) -> None:
     """Closing the trail leaves nothing in memory."""
     async with AuditTrail.open(PostgresAuditStore(database), "test", within=timedelta(hours=1)) as trail:
@@ -179,3 +193,17 @@ class LosesFirstAnswer(Breakable):
         await super().insert(records, transaction)
         if self.attempts == 1:
             raise DatabaseUnavailableError
+
+
+class WaitsForWord(Breakable):
+    """A store that takes its time."""
+
+    def __init__(self, database: DatabaseManager) -> None:
+        super().__init__(database)
+        self.is_asked, self.word = asyncio.Event(), asyncio.Event()
+
+    async def insert(self, records: Sequence[AuditRecord], transaction: Connection | None = None) -> None:
+        """Write when told to."""
+        self.is_asked.set()
+        await self.word.wait()
+        await super().insert(records, transaction)
