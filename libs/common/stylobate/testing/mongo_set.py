@@ -37,7 +37,7 @@ class MongoSet:
         for number in range(_MEMBERS):
             server = EmbeddedMongo(folder / str(number), free_ports(1), parameters=_PARAMETERS)
             self._servers[urlsplit(server.url).netloc] = server
-        self._election_ms = round(election_timeout.total_seconds() * 1000)
+        self._election_ms = _milliseconds(election_timeout)
 
     @classmethod
     @contextmanager
@@ -91,6 +91,15 @@ class MongoSet:
         with suppress(ConnectionFailure), self.ask(primary) as client:
             client.admin.command("replSetStepDown", 60)
         return primary
+
+    def elect_after(self, timeout: timedelta) -> None:
+        """Have the members do that long without a sign of the primary before they elect another one."""
+        with self.ask(self.primary()) as client:
+            config = client.admin.command("replSetGetConfig")["config"]
+            config["version"] += 1
+            config["settings"]["electionTimeoutMillis"] = _milliseconds(timeout)
+            client.admin.command("replSetReconfig", config)
+        self.settle()
 
     def primary(self) -> str:
         """Return which member takes writes, waiting for one."""
@@ -158,6 +167,10 @@ class MongoSet:
             await do()
 
         self._thread.submit(asyncio.run, done()).result()
+
+
+def _milliseconds(time: timedelta) -> int:
+    return round(time.total_seconds() * 1000)
 
 
 def _wait(that: Callable[[], bool], otherwise: str) -> None:
