@@ -25,8 +25,8 @@ class Processes:
         self.found = dict(found)
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Return the CPU time that each has used."""
-        return {name: sum(map(cpu_seconds, family)) for name, family in self._families()}
+        """Return the CPU time that each has used, with that of its children that have ended."""
+        return {name: sum(map(_cpu_with_ended, family)) for name, family in self._families()}
 
     def memory_mb(self) -> dict[str, tuple[float, float]]:
         """Return the resident and the proportional set size of each in MB."""
@@ -46,6 +46,11 @@ def cpu_seconds(process: psutil.Process) -> float:
     """Return the CPU time that a process has used, without its children."""
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def _cpu_with_ended(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def _sizes(process: psutil.Process) -> tuple[int, int]:
