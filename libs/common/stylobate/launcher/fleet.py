@@ -42,7 +42,6 @@ class Fleet:
                 stack.enter_context(bound)
             stack.push_async_callback(self._server.stop)
             stack.push_async_callback(supervisor.stop_services)
-            stack.push_async_callback(self._admin.close)
             yield
 
     @asynccontextmanager

@@ -6,7 +6,6 @@ from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import orjson
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
@@ -15,11 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families as plain_fam
 
 from stylobate.app.admin_listener import PATHS, Answer, json_answer
 from stylobate.errors import InvalidInputError, NotFoundError
+from stylobate.launcher.admin_client import ask
 
 _OPEN = "application/openmetrics-text"
 _PAUSE_S = 0.05
 _SETTLED_WITHIN_S = 5.0
-_TIMEOUT_S = 2.0
 _AWAY = {"ready": False, "phase": "away", "status": "unhealthy"}
 
 
@@ -28,21 +27,7 @@ class MergedAdmin:
 
     def __init__(self, sockets: Mapping[str, str]) -> None:
         """Take the admin sockets by the processes' names."""
-        self._clients = {
-            name: httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(
-                    uds=path,
-                    verify=False,
-                    limits=httpx.Limits(max_keepalive_connections=0),  # the process behind it may be another one by now
-                ),
-                timeout=_TIMEOUT_S,
-            )
-            for name, path in sockets.items()
-        }
-
-    async def close(self) -> None:
-        """Close what it asks with."""
-        await asyncio.gather(*(client.aclose() for client in self._clients.values()))
+        self._sockets = dict(sockets)
 
     async def __call__(self, method: str, path: str, body: bytes, peer: str, accept: str = "") -> Answer:
         """Answer one request."""
@@ -88,23 +73,21 @@ class MergedAdmin:
     async def log_levels(self, method: str, content: bytes, peer: str) -> Answer:
         """Return the levels by process, changed in each of them first when asked to; what one refuses is the answer."""
         levels = {}
-        for name, client in self._clients.items():
+        for name, socket in self._sockets.items():
             try:
-                answer = await client.request(
-                    method, "http://admin/log-levels", content=content, headers={"x-forwarded-for": peer}
-                )
-            except httpx.TransportError:
+                answer = await ask(socket, "/log-levels", method=method, content=content, peer=peer)
+            except OSError:
                 continue  # away; it comes back with the levels of its settings
-            if answer.status_code == HTTPStatus.NOT_FOUND:
+            if answer.status == HTTPStatus.NOT_FOUND:
                 raise NotFoundError(PATHS)
-            if answer.is_error:
-                raise InvalidInputError(answer.json()["detail"])
-            levels[name] = answer.json()
+            if not answer.is_success:
+                raise InvalidInputError(orjson.loads(answer.body)["detail"])
+            levels[name] = orjson.loads(answer.body)
         return json_answer(200, levels)
 
     async def until_ready(self) -> dict[str, Any]:
         """Wait until every process says that it is ready; return the status then."""
-        for name in self._clients:  # first one after the other: most are not, and asking takes their time too
+        for name in self._sockets:  # first one after the other: most are not, and asking takes their time too
             while not (await self._ask("/readyz", name))[name]:  # noqa: ASYNC110  other processes can only be asked
                 await asyncio.sleep(_PAUSE_S)
         while not (status := await self.status())["ready"]:  # noqa: ASYNC110  other processes can only be asked
@@ -122,13 +105,13 @@ class MergedAdmin:
     async def _ask(self, path: str, *names: str, accept: str = "*/*") -> dict[str, bytes]:
         """Return the answer of each process, or of those; empty where there is none (it is starting, or it died a moment ago)."""
 
-        async def get(client: httpx.AsyncClient) -> bytes:
+        async def get(socket: str) -> bytes:
             try:
-                answer = await client.get(f"http://admin{path}", headers={"accept": accept})
-            except httpx.TransportError:
+                answer = await ask(socket, path, accept=accept)
+            except OSError:
                 return b""
-            return answer.content if answer.is_success else b""
+            return answer.body if answer.is_success else b""
 
-        asked = names or tuple(self._clients)
-        answers = await asyncio.gather(*(get(self._clients[name]) for name in asked))
+        asked = names or tuple(self._sockets)
+        answers = await asyncio.gather(*(get(self._sockets[name]) for name in asked))
         return dict(zip(asked, answers, strict=True))

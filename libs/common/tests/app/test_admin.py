@@ -89,7 +89,6 @@ async def admin(request, server_run, tmp_path) -> tuple[httpx.AsyncClient, Logs]
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}", timeout=20, verify=NO_TLS) as client:
         yield client, logs
     await outer.stop()
-    await merged.close()
     await inner.stop()
     logs.close()
 

@@ -56,7 +56,6 @@ async def processes(server_run: Path) -> AsyncIterator[tuple[MergedAdmin, dict[s
             await listener.start()
             stack.push_async_callback(listener.stop)
         admin = MergedAdmin({name: f"{server_run}/{name}" for name in found})
-        stack.push_async_callback(admin.close)
         yield admin, found, stack
 
 
@@ -127,7 +126,19 @@ async def test_a_process_that_is_gone_is_away(server_run) -> None:
     assert (await ask(admin, "/healthz"))[0] == 200
     with pytest.raises(NotFoundError):
         await ask(admin, "/nothing")
-    await admin.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{", b"nonsense\r\n\r\n"])
+async def test_what_is_no_whole_answer_is_none(server_run, said) -> None:
+    """A process that ends in the middle of its answer is away, as is one that speaks something else."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_unix_server(speak, f"{server_run}/a"):
+        assert (await MergedAdmin({"a": f"{server_run}/a"}).status())["processes"]["a"]["phase"] == "away"
 
 
 async def test_different_declarations_are_told(processes) -> None:
