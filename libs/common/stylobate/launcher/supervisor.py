@@ -19,6 +19,9 @@ from stylobate.stopping import end, goes_on
 _log = get_logger("app")
 _STEADY_S = 10.0
 _HOPELESS = 5
+"""How often a process ends at its start before that is given up."""
+_REFUSED, _REFUSALS = 2, 2
+"""How a process ends that says in one line what a person can mend, and how often it is asked: it will say so again."""
 _CHILD_GRACE = timedelta(seconds=2.5)
 
 
@@ -116,7 +119,7 @@ class Supervisor:
     async def _keep(self, name: str, child: ChildProcess, start: Callable[[], Awaitable[None]]) -> None:
         """Wait for the child's end and start it again, sooner when it had run for a while."""
         loop = asyncio.get_running_loop()
-        waits, early = backoff(initial=0.05, maximum=2.0), 0
+        waits, early, refusals = backoff(initial=0.05, maximum=2.0), 0, 0
         while goes_on():
             started = loop.time()
             code = await child.wait()
@@ -125,9 +128,10 @@ class Supervisor:
                 await self._begin(name, start)
                 continue
             early += 1
+            refusals = refusals + 1 if code == _REFUSED else 0
             if loop.time() - started > _STEADY_S:
-                waits, early = backoff(initial=0.05, maximum=2.0), 0
-            if early == _HOPELESS and not self._hopeless.done():
+                waits, early, refusals = backoff(initial=0.05, maximum=2.0), 0, 0
+            if (early >= _HOPELESS or refusals >= _REFUSALS) and not self._hopeless.done():
                 words = child.last_words(1) or f"code {code}"
                 self._hopeless.set_result(f"{name} ended {early} times at its start: {words} (log: {child.log})")
             _log.warning("process_ended", process=name, code=code, last_words=child.last_words(2))
