@@ -54,7 +54,7 @@ async def connected(archive: Archive) -> AsyncIterator[asyncpg.Connection]:
 def run(folder: Path, archive: Archive, **more: str) -> AbstractContextManager[Platform]:
     """Run two processes of each service, which know the other database."""
     environ = {"STYLOBATE_STATE_DATABASES": f"archive={archive.url}"} | more
-    return Platform.run(folder, "--split", "--workers", "2", environ=environ)
+    return Platform.run(folder, "--split", "--workers", "2", environ=environ, keeps_data=True)
 
 
 async def test_a_move_that_is_killed_goes_on_and_its_timers_fire_once(folder: Path, archive: Archive) -> None:

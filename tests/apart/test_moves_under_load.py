@@ -102,7 +102,7 @@ async def test_nothing_that_was_acknowledged_is_lost_on_any_way(
     here = "main"
     for there in [*JOURNEY, ""]:
         places = {} if here == "main" else {"STYLOBATE_STATE_PLACES": f"counters={here}"}
-        with Platform.run(folder, "--split", environ=environ | places) as platform:
+        with Platform.run(folder, "--split", environ=environ | places, keeps_data=True) as platform:
             async with load.on(platform.gateway):
                 await load.goes_on()
                 if not there:

@@ -18,7 +18,7 @@ from stylobate.launcher.embedded import ProcessRecord
 from stylobate.launcher.project import Project, RunRecord
 from stylobate.services import installed_services
 from stylobate.testing import commands
-from stylobate.testing.cluster import give_cluster
+from stylobate.testing.cluster import drop_cluster, give_cluster
 from stylobate.testing.commands import Command
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.ports import free_ports
@@ -80,14 +80,20 @@ class Platform:
         environ: Mapping[str, str] | None = None,
         command: str = "up",
         is_anew: bool = False,
+        keeps_data: bool = False,
     ) -> Iterator[Self]:
-        """Run a platform for as long as the block; raises PlatformFailedError when it does not get ready."""
+        """Run a platform for as long as the block; raises PlatformFailedError when it does not get ready.
+
+        :param keeps_data: whether another one may run in the folder afterwards; else its database is removed.
+        """
         platform = cls(folder, *arguments, modules=modules, environ=environ, command=command, is_anew=is_anew)
         try:
             platform.start()
             yield platform
         finally:
             platform.stop()
+            if not keeps_data:
+                drop_cluster(platform.project.data / "postgres")
 
     # its life
 

@@ -90,7 +90,7 @@ async def test_a_server_that_does_not_start_ends_all(tmp_path) -> None:
 
 @pytest.mark.parametrize(("code", "times"), [(2, 2), (1, 5)])
 async def test_what_ends_at_its_start_is_given_up(tmp_path, code, times) -> None:
-    """What says in one line what a person can mend will say so again, so it is asked twice only; what fails otherwise more often."""
+    """What says in one line what a person can mend will say so again: it is asked twice, and what fails otherwise more often."""
     process = child(tmp_path, f"print('error: no'); raise SystemExit({code})")
     async with Supervisor.open() as supervisor:
         supervisor.start_service(process)
