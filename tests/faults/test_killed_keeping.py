@@ -55,6 +55,7 @@ FILES = {
 }
 CHANGED = "schema_version: 2\n    upgrade: higher\n    history: 1\n    schema:"
 HOLD = "insert into state.state select * from jsonb_populate_record(null::state.state, $1::jsonb)"
+EVENT = "select from state.outbox_event where stream = 'papers' and subject = $1 and version = {} for update"
 
 
 @pytest.fixture
@@ -132,22 +133,41 @@ async def stored(platform: Platform) -> tuple[dict[str, Any], list[tuple[Any, ..
     return found, sorted((*row[:2], row["type"].rpartition(".")[2], *row[3:]) for row in events)
 
 
-async def keep(platform: Platform, count: int) -> None:
-    """Take in, move, forget and erase this many objects, each with a kill in its middle."""
-    keys = [f"{n:05d}" for n in range(count)]
-    middle = keys[count // 2]
+async def take_in(platform: Platform, keys: list[str]) -> None:
+    """Take in objects of these keys, with a kill in the middle; all are there after a second time, and were made once."""
     file = platform.project.folder / "papers.jsonl"
     file.write_text("".join(f'{{"key": "{key}", "data": {{"n": {int(key)}}}, "owner": "ada"}}\n' for key in keys))
-    take_in = ("import", "papers", str(file))
-    held = {"tenant": "default", "namespace": "papers", "key": middle, "version": 1, "status": "", "data": {"n": -1}}
+    work = ("import", "papers", str(file))
+    held = {"tenant": "default", "namespace": "papers", "key": middle_of(keys), "version": 1, "status": "", "data": {"n": -1}}
     about = {"owner": "x", "first_version": 1, "created_at": "2030-01-01", "updated_at": "2030-01-01", "schema_version": 1}
-    await killed_at(platform, HOLD, json.dumps(held | about), work=take_in)
-    again = platform.command("states", *take_in)
+    await killed_at(platform, HOLD, json.dumps(held | about), work=work)
+    again = platform.command("states", *work)
     assert (again.returncode, "there already" in again.stdout) == (0, True), again
-    assert not again.stdout.startswith(f"papers: {count} objects written")  # some had been taken in before
+    assert not again.stdout.startswith(f"papers: {len(keys)} objects written")  # some had been taken in before
     objects, events = await stored(platform)
     assert objects == {key: (1, int(key), 1) for key in keys}
     assert events == [(key, 1, "created", False, 1) for key in keys]
+
+
+async def erase(platform: Platform, key: str, version: int) -> None:
+    """Delete the object, which has this version then, and erase what it held, with a kill in the middle."""
+    async with httpx.AsyncClient(base_url=platform.gateway, verify=NO_TLS) as http:
+        assert (await http.delete(f"/v1/state/papers/{key}")).status_code == 204
+    work = ("erase", "papers", key)
+    await killed_at(platform, EVENT.format(version), key, work=work)
+    assert platform.command("states", *work).returncode == 0
+
+
+def middle_of(keys: list[str]) -> str:
+    """Return the key at which work is held up."""
+    return keys[len(keys) // 2]
+
+
+async def keep(platform: Platform, count: int) -> None:
+    """Take in, move, forget and erase this many objects, each with a kill in its middle."""
+    keys = [f"{n:05d}" for n in range(count)]
+    middle = middle_of(keys)
+    await take_in(platform, keys)
 
     states = platform.project.folder / "modules" / "papers" / "states.yaml"
     states.write_text(states.read_text().replace("schema:", CHANGED, 1))
@@ -158,17 +178,12 @@ async def keep(platform: Platform, count: int) -> None:
     objects, _ = await stored(platform)
     assert 0 < sum(version == 2 for version, *_ in objects.values()) < count
     # what is moved has a newer version, and the older ones lose their data: the job that does this is killed at one of them
-    lock = "select from state.outbox_event where stream = 'papers' and subject = $1 and version = 1 for update"
-    await killed_at(platform, lock, keys[-1], work=("migrate", "papers"), is_behind=True)
+    await killed_at(platform, EVENT.format(1), keys[-1], work=("migrate", "papers"), is_behind=True)
     moved = {key: (2, int(key) + 1_000_000, 2) for key in keys}
     ends = [event for key in keys for event in ((key, 1, "created", True, 1), (key, 2, "migrated", False, 1))]
     assert await until(lambda: stored(platform), lambda found: found == (moved, ends), within_s=WITHIN.total_seconds())
 
-    async with httpx.AsyncClient(base_url=platform.gateway, verify=NO_TLS) as http:
-        assert (await http.delete(f"/v1/state/papers/{middle}")).status_code == 204
-    erase = ("erase", "papers", middle)
-    await killed_at(platform, lock.replace("version = 1", "version = 3"), middle, work=erase)
-    assert platform.command("states", *erase).returncode == 0
+    await erase(platform, middle, 3)
     objects, events = await stored(platform)
     assert objects == {key: found for key, found in moved.items() if key != middle}
     erased = [(middle, version, what, True, 1) for version, what in ((1, "created"), (2, "migrated"), (3, "deleted"))]
@@ -201,6 +216,17 @@ async def delete(platform: Platform) -> None:
         platform.wait_healthy(WITHIN)
         ada.http.headers.pop("authorization")
         ada.register()
+
+
+async def test_an_import_and_an_erasure_that_are_killed_end_as_if_they_had_not_been(platform: Platform) -> None:
+    """Of what is taken in and erased nothing is half or twice, and no entry of an index is left over."""
+    keys = [f"{n:05d}" for n in range(20)]
+    await take_in(platform, keys)
+    await erase(platform, middle_of(keys), 2)
+    objects, events = await stored(platform)
+    assert objects == {key: (1, int(key), 1) for key in keys if key != middle_of(keys)}
+    erased = [(middle_of(keys), version, what, True, 1) for version, what in ((1, "created"), (2, "deleted"))]
+    assert events == sorted([(key, 1, "created", False, 1) for key in objects] + erased)
 
 
 @pytest.mark.soak
