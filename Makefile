@@ -53,6 +53,7 @@ dev: .venv/runtime.stamp ## the same, restarted when a file is saved
 	@exec $(BIN)/stylobate dev $(ARGS)
 
 test: .venv/dev.stamp ## every test that is not a soak test
+	@$(BIN)/python scripts/compile_tests.py
 	$(BIN)/pytest -m "not soak" -n 6 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 soak: .venv/dev.stamp ## the long tests
