@@ -11,5 +11,5 @@ from tests.conftest import SHOP
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Give a running platform in one process."""
-    with Platform.run(tmp_path_factory.mktemp("edge"), modules=[SHOP], is_anew=True) as running:
+    with Platform.run(tmp_path_factory.mktemp("edge"), modules=[SHOP]) as running:
         yield running

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import takewhile
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self
@@ -54,8 +55,8 @@ class Platform:
         :param arguments: of `up`, such as ``"--split"``; the port is chosen here.
         :param command: ``up`` or ``dev``.
         :param environ: settings, ``STYLOBATE_…``; those of the calling process are left out.
-        :param is_anew: whether its commands are executed as a person does, and its database is made by it, where the start
-            is what is tested; see ``commands`` and ``cluster``.
+        :param is_anew: whether each of its commands is executed as a person does, when it is given first, and its database is
+            made by it, where the start is what is tested; see ``commands`` and ``cluster``.
         """
         self.project = Project(folder)
         self.arguments = arguments
@@ -65,6 +66,7 @@ class Platform:
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
         self._environ |= environ or {}
         self._is_anew = is_anew
+        self._given: set[tuple[str, ...]] = set()
         self._up: Command | None = None
         (folder / "modules").mkdir(parents=True, exist_ok=True)
         for module in modules:
@@ -246,7 +248,10 @@ class Platform:
 
     def command(self, *arguments: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run another `stylobate` command in the project's folder; its output is text."""
-        return commands.run(*arguments, folder=self.project.folder, environ=self._environ, stdin=stdin, is_anew=self._is_anew)
+        name = tuple(takewhile(lambda word: not word.startswith("-"), arguments[:2]))
+        is_anew = self._is_anew and name not in self._given
+        self._given.add(name)
+        return commands.run(*arguments, folder=self.project.folder, environ=self._environ, stdin=stdin, is_anew=is_anew)
 
     def log_files(self) -> list[Path]:
         """Return the log file of each service process: one JSON object a line."""
