@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 from stylobate.rpc import from_rpc_error
-from stylobate.testing.syntax import tree_of
+from stylobate.testing.syntax import tree_of, trees_with
 from stylobate_gateway.reasons import known_reasons
 
 ROOT = Path(__file__).parents[2]
@@ -24,9 +24,9 @@ SOURCES = sorted(
 REASON = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
 
-def reasons_in(source: str) -> Iterator[str]:
+def reasons_in(tree: ast.Module) -> Iterator[str]:
     """Yield the reasons that code names: of classes, of errors built by hand, and as the code of a document built by hand."""
-    for node in ast.walk(tree_of(source)):
+    for node in ast.walk(tree):
         match node:
             case ast.Assign(targets=[ast.Name(id="reason")], value=value):
                 given = [value]
@@ -43,13 +43,14 @@ def reasons_in(source: str) -> Iterator[str]:
 def test_the_collector_sees_each_way_of_naming_a_reason() -> None:
     """A class, an error made by hand, a document made by hand."""
     source = 'class A:\n    reason = "OF_A_CLASS"\nof(reason="BY_HAND")\n{"code": "IN_A_DOCUMENT"}'
-    assert set(reasons_in(source)) == {"OF_A_CLASS", "BY_HAND", "IN_A_DOCUMENT"}
+    assert set(reasons_in(tree_of(source))) == {"OF_A_CLASS", "BY_HAND", "IN_A_DOCUMENT"}
 
 
 def test_every_reason_that_the_code_names_is_on_the_page_of_errors_and_has_a_page_of_its_own() -> None:
     """And the other way round: nothing is explained that no code names."""
     rows = re.findall(r"^\| `([A-Z_0-9]+)` \|", (ROOT / "docs/reference/errors.md").read_text(), re.MULTILINE)
-    named = {found for path in SOURCES for found in reasons_in(path.read_text()) if REASON.fullmatch(found)}
+    trees = trees_with(SOURCES, "reason", '"code"', "'code'")
+    named = {found for _, tree in trees for found in reasons_in(tree) if REASON.fullmatch(found)}
     assert named == set(rows) == set(known_reasons())
     assert len(rows) == len(set(rows))
 
@@ -81,8 +82,8 @@ def test_one_place_makes_problems() -> None:
     """The media type of a problem stands where problems are made, and is taken from there everywhere else."""
     found = {
         path.relative_to(ROOT)
-        for path in SOURCES
-        for node in ast.walk(tree_of(path.read_text()))
+        for path, tree in trees_with(SOURCES, "problem+json")
+        for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and node.value in ("application/problem+json", b"application/problem+json")
     }
     assert found == {Path("libs/common/stylobate/http/problem.py")}
@@ -92,8 +93,8 @@ def test_one_place_writes_the_fields_of_limits() -> None:
     """Nobody else puts the numbers of a limit into text, nor a time into Retry-After."""
     constants = [
         (path.name, node.value)
-        for path in SOURCES
-        for node in ast.walk(tree_of(path.read_text()))
+        for path, tree in trees_with(SOURCES, ";q=", ";r=", ";w=", ";t=", "retry-after")
+        for node in ast.walk(tree)
         if isinstance(node, ast.Constant)
     ]
     assert {name for name, value in constants if value in ('";q=', '";r=', ";w=", ";t=")} == {"asgi.py"}

@@ -16,7 +16,7 @@ from stylobate.rpc import Call
 from stylobate.rpc.caller import outgoing
 from stylobate.rpc.interceptors.identity import set_service, take_metadata, take_over
 from stylobate.services import installed_services
-from stylobate.testing.syntax import tree_of
+from stylobate.testing.syntax import tree_of, trees_with
 from stylobate_actions.hook_runner import HookRunner
 
 TEXTS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=128)
@@ -90,10 +90,6 @@ def test_the_reading_finds_what_forgets_the_tenant() -> None:
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_nobody_acts_for_a_subject_without_its_tenant(package: Path) -> None:
     """Of all code that sets whom a service acts for, none leaves the tenant to chance."""
-    found = {}
-    for file in package.rglob("*.py"):
-        if "api" in file.relative_to(package).parts:
-            continue
-        if lines := _untold(tree_of(file.read_text())):
-            found[str(file.relative_to(package))] = lines
-    assert found == {}
+    files = (file for file in package.rglob("*.py") if "api" not in file.relative_to(package).parts)
+    trees = trees_with(files, "act_for", "ACT_FOR")
+    assert {str(file.relative_to(package)): lines for file, tree in trees if (lines := _untold(tree))} == {}

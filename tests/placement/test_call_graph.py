@@ -9,7 +9,7 @@ import pytest
 import stylobate
 from stylobate.config import Settings
 from stylobate.services import ENTRY_POINTS, Imported, ServiceSpec, event_sources, in_order, installed_services
-from stylobate.testing.syntax import tree_of
+from stylobate.testing.syntax import tree_of, trees_with
 
 SERVICES = installed_services()
 
@@ -68,9 +68,9 @@ def test_the_channels_that_are_opened_are_those_that_the_spec_names(service):
     """A service opens channels to those that it needs and to no others, and only in its `main.py`."""
     main = _main_of(service)
     assert _channels(tree_of(main.read_text())) == set(SERVICES[service].needs)
-    for file in main.parent.rglob("*.py"):
-        if file != main:
-            assert not _channels(tree_of(file.read_text())), f"{file} opens a channel"
+    others = (file for file in main.parent.rglob("*.py") if file != main)
+    for file, tree in trees_with(others, "channel"):
+        assert not _channels(tree), f"{file} opens a channel"
 
 
 def test_a_forbidden_channel_would_be_seen():
@@ -127,5 +127,5 @@ def test_the_library_lists_no_services():
         1,
     ]
     files = [file for file in library.rglob("*.py") if "api" not in file.relative_to(library).parts]
-    found = {str(file.relative_to(library)): lines for file in files if (lines := _lists(tree_of(file.read_text()), names))}
-    assert found == {}
+    trees = trees_with(files, *(f"{quote}{name}{quote}" for name in names for quote in "\"'"))
+    assert {str(file.relative_to(library)): lines for file, tree in trees if (lines := _lists(tree, names))} == {}

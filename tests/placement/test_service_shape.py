@@ -3,7 +3,6 @@
 import ast
 import importlib
 import inspect
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from stylobate.outbox import servicer as event_servicer
 from stylobate.services import ENTRY_POINTS
-from stylobate.testing.syntax import tree_of
+from stylobate.testing.syntax import tree_of, trees_with
 
 AMBIENT = {"call", "current_call", "sampled_trace"}
 DOORS = {
@@ -55,21 +54,25 @@ def test_converters_are_called_to_and_from(path):
     assert [name for name in functions if not name.lstrip("_").startswith(("to_", "from_"))] == []
 
 
-def _ambient(path: Path) -> Iterator[str]:
-    for node in ast.walk(tree_of(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module in {"stylobate.rpc", "stylobate.rpc.call"}:
-            yield from (alias.name for alias in node.names if alias.name in AMBIENT)
+def _looking(root: Path) -> list[Path]:
+    """Return the files that import what looks at the call that is being served."""
+    return [
+        path
+        for path, tree in trees_with(root.rglob("*.py"), "stylobate.rpc")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in {"stylobate.rpc", "stylobate.rpc.call"}
+        if any(alias.name in AMBIENT for alias in node.names)
+    ]
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_managers_are_given_what_they_need(service):
     """Only servicers, and the doors where calls begin, look at the call that is being served."""
     root = SERVICES[service]
-    looking = {f"{service}/{path.relative_to(root)}" for path in root.rglob("*.py") if any(_ambient(path))}
+    looking = {f"{service}/{path.relative_to(root)}" for path in _looking(root)}
     assert {path for path in looking - DOORS if not path.endswith("servicer.py")} == set()
 
 
 def test_no_event_looks_for_its_cause():
     """An event is told what it comes from."""
-    roots = [Path(event_servicer.__file__).parent]
-    assert [str(path) for root in roots for path in root.rglob("*.py") if any(_ambient(path))] == []
+    assert _looking(Path(event_servicer.__file__).parent) == []

@@ -2,6 +2,8 @@
 
 import ast
 import gc
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 
 def tree_of(source: str) -> ast.Module:
@@ -15,3 +17,11 @@ def tree_of(source: str) -> ast.Module:
         return ast.parse(source)
     finally:
         gc.enable()
+
+
+def trees_with(files: Iterable[Path], *words: str) -> Iterator[tuple[Path, ast.Module]]:
+    """Yield each file of Python code in whose text one of the words stands, with its tree, which is what costs."""
+    for file in files:
+        text = file.read_text(encoding="utf-8")
+        if any(word in text for word in words):
+            yield file, tree_of(text)
