@@ -13,8 +13,6 @@ _WIDE = "1000000/second"
 _SETTINGS = {
     "STYLOBATE_RATELIMIT_EDGE_IP": _WIDE,  # counted, and never reached
     "STYLOBATE_RATELIMIT_EDGE_USER": _WIDE,
-    "STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "64",  # many accounts are made
-    "STYLOBATE_AUTH_ARGON2_TIME_COST": "1",
     "STYLOBATE_AUTH_ACCESS_TOKEN_LIFETIME": "1h",
 }
 

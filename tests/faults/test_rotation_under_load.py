@@ -12,7 +12,7 @@ import httpx
 import pytest
 from stylobate.identity.access_token import key_id_of
 from stylobate.testing.plain_http import NO_TLS
-from stylobate.testing.platform import Platform
+from stylobate.testing.platform import CHEAP_HASHES, HASHES_BY_DEFAULT, Platform
 
 from tests.faults.traffic import UNHELD
 from tests.people import PASSWORD
@@ -23,7 +23,6 @@ SETTINGS = UNHELD | {
     "STYLOBATE_AUTH_REGISTER_IP": "100000/minute burst 100000",
     "STYLOBATE_AUTH_SIGNING_KEY_NOTICE": "2s",
 }
-CHEAP = {"STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "8", "STYLOBATE_AUTH_ARGON2_TIME_COST": "1"}
 """By default a login takes a core for some 25 ms, so no two cores bear 100 a second: there it is as many as they do."""
 RATE, AT_ONCE = 100, 8
 PEOPLE, SECONDS = 20, 20
@@ -94,7 +93,7 @@ async def _without_a_pause(crowd: Crowd) -> int:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("load", "hashing"),
-    [(_on_time, CHEAP), (_without_a_pause, {})],
+    [(_on_time, CHEAP_HASHES), (_without_a_pause, HASHES_BY_DEFAULT)],
     ids=["100 a second, cheap hashes", "all that the machine bears, hashes by default"],
 )
 async def test_no_request_fails_while_keys_are_exchanged(

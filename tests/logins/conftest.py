@@ -21,8 +21,6 @@ RULES = {
     "STYLOBATE_AUTH_LOGIN_ACCOUNT": "7/hour",
     "STYLOBATE_AUTH_REGISTER_IP": "8/hour",
     "STYLOBATE_AUTH_REFRESH_IP": "9/hour",
-    "STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "8",  # what is counted here are limits: no login may find the threads busy
-    "STYLOBATE_AUTH_ARGON2_TIME_COST": "1",
 }
 
 

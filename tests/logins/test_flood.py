@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from stylobate.testing.plain_http import NO_TLS
-from stylobate.testing.platform import Platform
+from stylobate.testing.platform import HASHES_BY_DEFAULT, Platform
 
 from .conftest import TRUSTED, Tally, Visitor
 
@@ -26,7 +26,7 @@ PEOPLE = 40
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """Give a platform with the defaults."""
-    with Platform.run(tmp_path_factory.mktemp("flood"), environ=TRUSTED) as running:
+    with Platform.run(tmp_path_factory.mktemp("flood"), environ=TRUSTED | HASHES_BY_DEFAULT) as running:
         yield running
 
 

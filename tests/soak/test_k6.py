@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from stylobate.testing.platform import Platform
+from stylobate.testing.platform import HASHES_BY_DEFAULT, Platform
 
 from tests.conftest import SHOP
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(600), pytest.mark.skipif(K6 
 
 def test_the_edge_holds_under_k6(tmp_path: Path) -> None:
     """Its thresholds hold: nothing is broken, keys place one order each, what passes does so in time. Prints k6's summary."""
-    with Platform.run(tmp_path, modules=[SHOP]) as platform:
+    with Platform.run(tmp_path, modules=[SHOP], environ=HASHES_BY_DEFAULT) as platform:
         chosen = [f"BASE={platform.gateway}", "RATE=100", "DURATION=1m"]
         command = [str(K6), "run", "--quiet", *(part for one in chosen for part in ("-e", one)), str(SCENARIO)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)

@@ -31,6 +31,9 @@ _SETTLED_WITHIN = timedelta(seconds=5)
 _STOP_WITHIN = timedelta(seconds=60)
 _TAIL_LINES = 25
 _SERVERS = ("valkey", "postgres", "mongodb")
+CHEAP_HASHES = {"STYLOBATE_AUTH_ARGON2_MEMORY_KIB": "8", "STYLOBATE_AUTH_ARGON2_TIME_COST": "1"}
+"""Of passwords: by default each costs 40 ms of a core, and whoever is met in a test registers and logs in."""
+HASHES_BY_DEFAULT = dict.fromkeys(CHEAP_HASHES, "")
 
 
 class PlatformFailedError(AssertionError):
@@ -54,7 +57,8 @@ class Platform:
         :param folder: made if absent; the modules are linked into it.
         :param arguments: of `up`, such as ``"--split"``; the port is chosen here.
         :param command: ``up`` or ``dev``.
-        :param environ: settings, ``STYLOBATE_…``; those of the calling process are left out.
+        :param environ: settings, ``STYLOBATE_…``; those of the calling process are left out. Passwords are hashed cheaply unless
+            it says otherwise or ``is_anew``.
         :param is_anew: whether each of its commands is executed as a person does, when it is given first, and its database is
             made by it, where the start is what is tested; see ``commands`` and ``cluster``.
         """
@@ -64,7 +68,7 @@ class Platform:
         self.output = self.project.folder / "up.out"
         """What `up` printed."""
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
-        self._environ |= environ or {}
+        self._environ |= ({} if is_anew else CHEAP_HASHES) | dict(environ or {})
         self._is_anew = is_anew
         self._given: set[tuple[str, ...]] = set()
         self._up: Command | None = None
