@@ -81,6 +81,11 @@ class SlotMap(NamedTuple):
         missing = ranges(slot for slot, owner in enumerate(owners) if owner is None)
         return cls(tuple(owners), frozenset(replicas - set(counts)), counts, missing)
 
+    @property
+    def covered(self) -> int:
+        """How many slots have a master."""
+        return sum(self.counts.values())
+
     def slots_of(self, node: Node) -> str:
         """Return the slots of a master, as ranges."""
         return ranges(slot for slot, owner in enumerate(self.owners) if owner == node)

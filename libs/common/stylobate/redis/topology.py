@@ -148,11 +148,16 @@ class Topology:
             await asyncio.sleep(_LEAST_S)
 
     async def _look(self) -> None:
-        """Ask a node who has which slots, another one each time: one that is cut off from the others knows old things."""
+        """Ask a node who has which slots, another one each time: one that is cut off from the others knows old things.
+
+        Of several that each know of some slots only, the one that knows most is believed.
+        """
         connected = [node for node, pipeline in self._nodes.items() if pipeline.is_connected]
         self._turn = (self._turn + 1) % (len(connected) or 1)
-        cause = ""
+        cause, best = "", None
         for node in dict.fromkeys((*connected[self._turn :], *connected, *self._map.replicas, *self._address.hosts)):
+            if best is not None and best.covered and node not in connected:
+                break  # to connect to it may take long, and enough is known to go on
             try:
                 found = SlotMap.of(await self._asked(node), node)
             except RedisUnavailableError as error:
@@ -160,9 +165,14 @@ class Topology:
             except Exception as error:  # noqa: BLE001  a refusal, of redis-py's type (see faults.py)
                 said = f"{type(error).__name__}: {error}"
             else:
-                await self._take(found)
-                break
+                if best is None or found.covered > best.covered:
+                    best = found
+                if not found.missing:
+                    break
+                continue  # perhaps it was taken out of the Cluster: such a node knows nobody who has slots
             cause = cause if is_refusal(cause) else said
+        if best is not None:
+            await self._take(best)
         self._cause = cause
         self._tell()
         for listener in tuple(self._listeners):

@@ -144,6 +144,19 @@ async def test_a_slot_without_a_master_is_said_and_waited_for(tmp_path):
             assert await redis.call("SET", nowhere, "1") == b"OK"
 
 
+async def test_a_node_that_is_not_in_the_cluster_any_more_is_not_believed(valkey_cluster, tmp_path):
+    """One that was taken out knows of no slots; it stands first in the URL, and the others are asked."""
+    out = ValkeyCluster(tmp_path, masters=1, replicas=0)
+    await out.nodes[0].start()
+    await out.nodes[0].ready()
+    first = f"redis+cluster://127.0.0.1:{out.ports[0]}"
+    async with RedisManager.open(first) as redis:
+        assert "slots 0-16383 belong to no node" in (await redis.health()).details
+    async with RedisManager.open(valkey_cluster.url.replace("redis+cluster://", f"{first},")) as redis:
+        assert (await redis.health()).status is Status.HEALTHY
+    await out.stop()
+
+
 async def test_a_url_that_leads_to_another_kind_of_server_is_refused(redis_url, valkey_cluster):
     """In one line that says how the URL begins."""
     node = valkey_cluster.url.rpartition(",")[2]
