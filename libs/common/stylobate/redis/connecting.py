@@ -48,7 +48,7 @@ async def _first(address: RedisAddress, loop: asyncio.AbstractEventLoop, make: C
         except RedisUnavailableError as error:
             said = error.metadata["cause"]
         except Exception as error:  # noqa: BLE001  a refusal (redis-py's type, see faults.py) or an OSError: the next host
-            said = f"{type(error).__name__}: {error}"
+            said = f"{type(error).__name__}: {str(error) or f'no answer within {connect_s:g} s'}"
         cause = cause if is_refusal(cause) else said
         address.skip()
     raise unavailable(cause)

@@ -69,11 +69,13 @@ class Topology:
         if found.missing:
             return f"slots {found.missing} belong to no node of the Cluster: waiting for a master that has them"
         away = [node for node in sorted(found.counts) if not self._nodes[node].is_connected]
-        return "; ".join(
-            f"{host}:{port}, master of slots {found.slots_of((host, port))}: {self._nodes[host, port].cause}: "
-            "waiting for it or a replica of it"
-            for host, port in away
-        )
+        return "; ".join(map(self._waited_for, away))
+
+    def _waited_for(self, node: Node) -> str:
+        """Say of a master that is away whose word it is that it is there, and what is waited for."""
+        announced = "" if node in self._address.hosts else "as the Cluster announces it, "
+        where = f"{':'.join(map(str, node))}, {announced}master of slots {self._map.slots_of(node)}"
+        return f"{where}: {self._nodes[node].cause}: waiting for it or a replica of it"
 
     @property
     def is_connected(self) -> bool:

@@ -142,6 +142,10 @@ async def test_a_slot_without_a_master_is_said_and_waited_for(tmp_path):
             await cluster.call(1, "CLUSTER", "ADDSLOTSRANGE", 12_000, COUNT - 1)
             await until(redis.health, lambda found: found.status is Status.HEALTHY)
             assert await redis.call("SET", nowhere, "1") == b"OK"
+        await cluster.call(0, "CONFIG", "SET", "cluster-announce-ip", "127.0.0.9")  # where nobody listens
+        async with RedisManager.open(f"redis+cluster://127.0.0.1:{cluster.ports[0]}") as redis:
+            details = (await redis.health()).details
+            assert f"127.0.0.9:{cluster.ports[0]}, as the Cluster announces it, master of slots 0-" in details
 
 
 async def test_a_node_that_is_not_in_the_cluster_any_more_is_not_believed(valkey_cluster, tmp_path):
