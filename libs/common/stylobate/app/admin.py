@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, Literal, Protocol
 
-from prometheus_client.exposition import choose_encoder
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from stylobate.app.admin_listener import PATHS, Answer, json_answer
@@ -47,6 +46,9 @@ class AdminApplication:
             case "GET", "/status":
                 return json_answer(200, await self._process.status())
             case "GET", "/metrics":
+                # what shows metrics can also serve and push them, and imports two servers and a client for it
+                from prometheus_client.exposition import choose_encoder  # noqa: PLC0415
+
                 encode, kind = choose_encoder(accept)  # exemplars are in OpenMetrics alone
                 return 200, kind, encode(REGISTRY)
             case "GET", "/log-levels":

@@ -9,7 +9,8 @@ from pathlib import Path
 from ssl import SSLContext
 from typing import Any
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 from stylobate.app.acceptor import Acceptor
 from stylobate.app.connections import Connections
@@ -28,12 +29,12 @@ _FEWEST = 16
 """Connections granted however few descriptors there are."""
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """uvicorn's server, with an acceptor and a register of connections of our own."""
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        config: Config,
         listening: socket.socket,
         bounds: HttpBounds,
         *,
@@ -141,7 +142,7 @@ class HttpListener:
         """
         self._socket = bound
         self._path = Path(bound.getsockname()) if bound.family == socket.AF_UNIX else None
-        self._config = uvicorn.Config(
+        self._config = Config(
             application,
             ws=websocket_at,  # type: ignore[arg-type]  # HttpProtocol asks it
             http=HttpProtocol,

@@ -41,6 +41,8 @@ Become = Callable[[dict[str, Any], list[int]], int]
 
 def main(descriptor: int) -> None:
     """Serve the supervisor's requests until it closes the socket: ``{"placement", "environ"}`` and the child's output."""
+    import hpack  # noqa: F401, PLC0415  each of them speaks it, and a process that is alone does not
+
     parent = os.getpid()
     for spec in installed_services().values():
         spec.load()

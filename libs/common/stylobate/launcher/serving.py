@@ -10,7 +10,7 @@ from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
 from stylobate.app import Placement
-from stylobate.imports import without
+from stylobate.imports import on_demand
 from stylobate.launcher import large_pages
 from stylobate.launcher.output import plain_errors
 from stylobate.launcher.process import load_host_settings, run_to_end, start_logs, until_stopped
@@ -19,7 +19,7 @@ from stylobate.logs.printed import PrintedLines
 from stylobate.services import installed_services
 from stylobate.stopping import goes_on
 
-with without("watchfiles"):  # 1 MB for uvicorn's own way to start again, which nobody here uses
+with on_demand("uvicorn", "config:Config"):  # else with its command line, and ways to start again: 4 MB
     from stylobate.app.host import Host
 
 _GC_THRESHOLD = 50_000

@@ -1,11 +1,14 @@
 """What a process tells of itself: Prometheus metrics from one registry, and W3C traces."""
 
-from opentelemetry.trace import SpanKind
-from prometheus_client import REGISTRY
+from stylobate.imports import on_demand
 
-from stylobate.telemetry.metrics import MetricsCollector, collector, counter, counts, gauge, histogram, spreads
+with on_demand("prometheus_client", "values", "process_collector", "platform_collector", "gc_collector"):
+    # else with servers of its own, and clients of others: 1 MB
+    from prometheus_client.registry import REGISTRY
+
+    from stylobate.telemetry.metrics import MetricsCollector, collector, counter, counts, gauge, histogram, spreads
 from stylobate.telemetry.traceparent import child_of, decided, is_sampled, is_traceparent, new_traceparent, trace_of
-from stylobate.telemetry.traces import Span, Traces, configure, prepare, span
+from stylobate.telemetry.traces import Span, SpanKind, Traces, configure, prepare, span
 
 __all__ = [
     "REGISTRY",

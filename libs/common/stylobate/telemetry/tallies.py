@@ -9,9 +9,9 @@ from itertools import accumulate
 from time import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Histogram, Metric
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client.metrics import Histogram
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.samples import Exemplar
 
 BUCKETS: Sequence[float] = Histogram.DEFAULT_BUCKETS[:-1]

@@ -6,71 +6,54 @@ a resource of its own (``service.name``), also where several share a process; al
 """
 
 import threading
-from pathlib import Path
+from enum import IntEnum
 from time import time_ns
 from types import TracebackType
-from typing import NamedTuple, Self
-
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from typing import TYPE_CHECKING, Self
 
 from stylobate.telemetry.traceparent import child_of, is_sampled
 
-Value = str | bool | int | float
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
 
-_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-_UNSET = Status(StatusCode.UNSET)
+    from stylobate.telemetry.spans import Source, Spans
+
+Value = str | bool | int | float
 _CLOSE_S = 1.0
 
 
-class _Source(NamedTuple):
-    """Where spans of a service come from, and what takes them when they end."""
+class SpanKind(IntEnum):
+    """What the work of a span is to others, by OpenTelemetry's numbers."""
 
-    resource: Resource
-    scope: InstrumentationScope
-    processor: SpanProcessor
+    INTERNAL = 0
+    SERVER = 1
+    CLIENT = 2
+    PRODUCER = 3
+    CONSUMER = 4
 
 
 class Traces:
     """The tracing of this process; :func:`configure` makes it, :meth:`close` sends what is left."""
 
-    def __init__(self, node: str, version: str, processor: SpanProcessor | None, ratio: float) -> None:
-        self._node = node
-        self._version = version
-        self._processor = processor
-        self._sources: dict[str, _Source] = {}
+    def __init__(self, spans: "Spans | None", ratio: float) -> None:
+        self._spans = spans
         self.ratio = ratio
         """How many new traces are sampled: 0 when they would go nowhere."""
 
-    def source(self, service: str) -> _Source | None:
+    def source(self, service: str) -> "Source | None":
         """Return what the spans of a service come from; None when they would go nowhere."""
-        if self._processor is None:
-            return None
-        found = self._sources.get(service)
-        if found is None:
-            resource = Resource.create({
-                "service.name": service,
-                "service.namespace": "stylobate",
-                "service.instance.id": self._node,
-                "service.version": self._version,
-            })  # fmt: skip
-            scope = InstrumentationScope("stylobate", self._version)
-            found = self._sources[service] = _Source(resource, scope, self._processor)
-        return found
+        return None if self._spans is None else self._spans.source(service)
 
     def close(self) -> None:
         """Send what is left and stop. Blocks for at most a second: a collector that is away keeps nobody from stopping."""
-        if self._processor is not None:
-            sending = threading.Thread(target=self._processor.shutdown, name="last-spans", daemon=True)
+        if self._spans is not None:
+            sending = threading.Thread(target=self._spans.close, name="last-spans", daemon=True)
             sending.start()
             sending.join(_CLOSE_S)
-            self._processor = None
+            self._spans = None
 
 
-_active = Traces("", "", None, 0.0)
+_active = Traces(None, 0.0)
 
 
 def prepare() -> None:
@@ -85,7 +68,7 @@ def configure(
     *,
     version: str = "",
     authority: str = "",
-    exporter: SpanExporter | None = None,
+    exporter: "SpanExporter | None" = None,
 ) -> Traces:
     """Set up the traces of this process.
 
@@ -96,17 +79,12 @@ def configure(
     :param exporter: what takes the spans where no collector does.
     """
     global _active  # noqa: PLW0603  a process has one tracing, as it has one log
-    if endpoint:
-        import grpc  # noqa: PLC0415  with the exporter
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415  see prepare
+    if not endpoint and exporter is None:
+        _active = Traces(None, 0.0)
+        return _active
+    from stylobate.telemetry.spans import Spans, exporter_to  # noqa: PLC0415  the SDK, for those alone who send
 
-        if endpoint.startswith("https://"):
-            trusted = grpc.ssl_channel_credentials(Path(authority).read_bytes() if authority else None)
-            exporter = OTLPSpanExporter(endpoint=endpoint, credentials=trusted)
-        else:
-            exporter = OTLPSpanExporter(endpoint=endpoint, insecure=True)
-    processor = BatchSpanProcessor(exporter) if exporter is not None else None
-    _active = Traces(node, version, processor, ratio if processor is not None else 0.0)
+    _active = Traces(Spans(node, version, exporter or exporter_to(endpoint, authority)), ratio)
     return _active
 
 
@@ -116,12 +94,12 @@ class Span:
     Until it ends it is what its maker says of it, and then one object of OpenTelemetry's: its tracers make several, with locks.
     """
 
-    __slots__ = ("_attributes", "_begun", "_kind", "_name", "_parent", "_source", "_status", "traceparent")
+    __slots__ = ("_attributes", "_begun", "_failed", "_kind", "_name", "_parent", "_source", "traceparent")
 
     def __init__(
         self,
         traceparent: str,
-        source: _Source | None = None,
+        source: "Source | None" = None,
         name: str = "",
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: dict[str, Value] | None = None,
@@ -134,7 +112,7 @@ class Span:
         self._name = name
         self._kind = kind
         self._attributes = {} if attributes is None else attributes
-        self._status = _UNSET
+        self._failed = ""
         self._begun = time_ns() if source is not None else 0
 
     def set(self, key: str, value: Value) -> None:
@@ -148,27 +126,21 @@ class Span:
     def fail(self, reason: str) -> None:
         """Mark the work as failed (``error.type``)."""
         self._attributes["error.type"] = reason
-        self._status = Status(StatusCode.ERROR, reason)
+        self._failed = reason
 
     def end(self) -> None:
         """End it, where it is not used as a context manager."""
         source, self._source = self._source, None
-        if source is None:
-            return
-        trace_id, made = int(self.traceparent[3:35], 16), self.traceparent
-        ended = ReadableSpan(
-            self._name,
-            SpanContext(trace_id, int(made[36:52], 16), is_remote=False, trace_flags=_SAMPLED),
-            SpanContext(trace_id, int(self._parent[36:52], 16), is_remote=True, trace_flags=_SAMPLED),
-            source.resource,
-            self._attributes,
-            kind=self._kind,
-            status=self._status,
-            start_time=self._begun,
-            end_time=time_ns(),
-            instrumentation_scope=source.scope,
-        )
-        source.processor.on_end(ended)
+        if source is not None:
+            source.take(
+                self._name,
+                self._kind,
+                self._attributes,
+                parent=self._parent,
+                made=self.traceparent,
+                failed=self._failed,
+                begun=self._begun,
+            )
 
     def __enter__(self) -> Self:
         """Return the span."""

@@ -1,7 +1,6 @@
 """A mail as RFC 5322 writes it."""
 
 from email.message import EmailMessage
-from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 
 from stylobate_auth.mail.port import Mail
@@ -12,6 +11,8 @@ def message_of(mail: Mail, sender: str) -> EmailMessage:
 
     :param sender: an address, with or without a name.
     """
+    from email.policy import SMTP  # noqa: PLC0415  1 MB for headers, for whoever writes a mail
+
     message = EmailMessage(policy=SMTP)
     message["From"] = sender
     message["To"] = mail.to

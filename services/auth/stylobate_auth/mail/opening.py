@@ -12,7 +12,6 @@ from stylobate_auth.mail.kinds import MailKind
 from stylobate_auth.mail.outgoing import OutgoingMail
 from stylobate_auth.mail.port import MailTransport
 from stylobate_auth.mail.sender import MailSender
-from stylobate_auth.mail.smtp import SmtpTransport
 from stylobate_auth.mail.templates import MailTemplates
 from stylobate_auth.mail.tokens import MailTokens
 from stylobate_auth.settings import AuthSettings
@@ -58,6 +57,8 @@ def _transport(app: AppManager, settings: AuthSettings) -> MailTransport:
     sender = settings.mail_from or "no-reply@localhost"
     if settings.smtp is None:
         return FolderTransport(Path(settings.mail_folder), sender)
+    from stylobate_auth.mail.smtp import SmtpTransport  # noqa: PLC0415  with its library, for whoever has a server
+
     transport = SmtpTransport(settings.smtp, sender, settings.mail_timeout)
 
     async def take(fresh: AuthSettings) -> None:

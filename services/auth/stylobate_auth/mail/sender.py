@@ -101,7 +101,7 @@ class MailSender:
 
     async def _try(self, due: DueMail, now: datetime) -> None:
         try:
-            await self._transport.send(self._written(due))
+            await self._transport.send(await self._written(due))
         except MailDelayedError as error:
             self._fault = f"mail is not taken: {error}"
             self._count.labels(due.kind.value, "delayed").inc()
@@ -126,10 +126,11 @@ class MailSender:
             )
         )
 
-    def _written(self, due: DueMail) -> Mail:
+    async def _written(self, due: DueMail) -> Mail:
         token = self._tokens.token(due.tenant, due.id, due.kind) if due.kind in WITH_TOKEN else ""
         link = self._links.get(due.kind, "").replace("{token}", token) if token else ""
-        content = self._templates.fill(
-            due.kind, name=due.name, email=due.address, token=token, link=link, expires_at=due.expires_at
+        # in a thread: the first mail imports what fills it in, and nobody's request is to wait for that
+        content = await asyncio.to_thread(
+            self._templates.fill, due.kind, name=due.name, email=due.address, token=token, link=link, expires_at=due.expires_at
         )
         return Mail(due.id, due.address, content.subject, content.text, content.html, due.asked_at)

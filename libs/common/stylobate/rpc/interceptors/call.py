@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 
 import grpc.aio
-from opentelemetry.trace import SpanKind
 
 from stylobate.errors import InternalError, StylobateError, TokenInvalidError
 from stylobate.ids import new_id, request_id_of
@@ -26,7 +25,7 @@ from stylobate.rpc.messages import fitting
 from stylobate.rpc.method import Behaviour, Context, Method, Passing
 from stylobate.rpc.outages import Outages
 from stylobate.rpc.status import abort, code_of
-from stylobate.telemetry import Span, collector, decided, is_sampled, is_traceparent, new_traceparent, span
+from stylobate.telemetry import Span, SpanKind, collector, decided, is_sampled, is_traceparent, new_traceparent, span
 from stylobate.telemetry.tallies import Spread
 
 _OUR_FAULT = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})

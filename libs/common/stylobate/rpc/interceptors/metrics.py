@@ -6,8 +6,7 @@ Counted in plain numbers on the request path; turned into Prometheus metrics whe
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from stylobate.telemetry.tallies import Spread, marks_of

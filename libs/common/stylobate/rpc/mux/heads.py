@@ -1,7 +1,5 @@
 """Heads of HTTP/2 streams: put together from their frames, and read (HPACK, RFC 7541)."""
 
-from hpack import Decoder, Encoder, HPACKError
-
 from stylobate.rpc.mux import frames
 from stylobate.rpc.mux.frames import ProtocolError
 
@@ -18,8 +16,11 @@ class Heads:
     def __init__(self) -> None:
         self.is_partial = False
         """Whether a head was begun and must go on."""
+        from hpack import Decoder, Encoder, HPACKError  # noqa: PLC0415  with its tables, for processes that speak to others
+
         self._decoder = Decoder(MAX_HEAD_BYTES)
         self._encoder = Encoder()
+        self._faults = (HPACKError, UnicodeDecodeError)
         self._block = b""
         self._stream = 0
         self._is_end = False
@@ -43,7 +44,7 @@ class Heads:
             return None
         try:
             return {str(name): str(value) for name, value in self._decoder.decode(self._block)}, self._is_end
-        except (HPACKError, UnicodeDecodeError) as error:
+        except self._faults as error:
             raise ProtocolError(frames.COMPRESSION_ERROR, "a head cannot be read") from error
 
     def frame(self, stream: int, *head: tuple[str, str], is_end: bool) -> bytes:
