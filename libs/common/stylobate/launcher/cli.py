@@ -1,9 +1,7 @@
 """The `stylobate` command. Each command is declared in a module of `commands`, which is imported when it is called."""
 
 import gc
-import io
 import os
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -65,12 +63,9 @@ def main() -> None:
     """Run the command line."""
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
     from stylobate.launcher.foreign import set_aside
-    from stylobate.launcher.output import plain_errors, warn
+    from stylobate.launcher.output import plain_errors, prepare_streams, warn
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # a terminal that knows no ✓ shows something else; what is printed is seen at once, in a file too
-            stream.reconfigure(errors="replace", line_buffering=True)
+    prepare_streams()
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its lines are not JSON; what they tell comes as errors of calls
     if ignored := set_aside(os.environ):
         warn(f"ignored from the environment: {', '.join(ignored)}")

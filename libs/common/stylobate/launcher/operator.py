@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import grpc
 import grpc.aio
-import typer
 
 from stylobate.app import HostSettings
 from stylobate.config import Sources
@@ -26,12 +25,6 @@ _OF_TLS = ("handshake", "Socket closed", "certificate", "SSL")
 """What gRPC says where TLS is the matter: also of a server that hangs up for want of it."""
 _REFUSED = "Failed to connect"
 _ANSWER_S = 2.0
-ADDRESS = typer.Option(
-    "--address", help="Where the service is, of a platform elsewhere: `auth:9091`. Without it the one of this folder."
-)
-"""Of a command's parameter."""
-
-
 _FOLDER = "STYLOBATE_IDENTITY_FOLDER"
 
 

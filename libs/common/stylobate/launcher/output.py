@@ -1,6 +1,7 @@
 """What the `stylobate` command shows: one console, addresses, tables; one clear line for an error."""
 
 import errno
+import io
 import os
 import shutil
 import sys
@@ -8,13 +9,12 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import stylobate
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 _WIDE = 10_000
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -29,6 +29,9 @@ _OF_THE_FOLDER = (
     errno.ELOOP,
 )
 """What a folder may be the cause of. That a file is not there is one's own mistake only where one named it; see _is_named."""
+_STYLES = {"bold": 1, "dim": 2, "red": 31, "yellow": 33}
+"""By their numbers (ECMA-48): what lasts is written without a library for it, which would stay in memory."""
+_WITHOUT_STYLES = ("dumb", "unknown")
 _PLACES = ("TMPDIR", "XDG_RUNTIME_DIR")
 
 
@@ -45,19 +48,26 @@ def console() -> "Console":
 
 def print_line(text: str) -> None:
     """Print a line as it stands: without markup and colours, and a terminal wraps it where it likes."""
-    console().print(text, highlight=False, markup=False, soft_wrap=True)
+    try:
+        print(text)  # noqa: T201
+    except BrokenPipeError:  # whoever read it has seen enough
+        _give_up_output()
+        raise SystemExit(1) from None
+
+
+def styled(text: str, style: str, stream: TextIO | None = None) -> str:
+    """Return the text in a style where the stream (None: standard output) is a terminal that has some: see :data:`_STYLES`."""
+    shown = (stream or sys.stdout).isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") not in _WITHOUT_STYLES
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if shown else text
 
 
 def warn(text: str) -> None:
     """Say on standard error what a person may want to know; nothing stops."""
-    _say("[yellow]warning:[/yellow]", text)
+    _say("warning:", "yellow", text)
 
 
-def _say(marked: str, text: str) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.markup import escape  # noqa: PLC0415
-
-    Console(stderr=True, highlight=False).print(f"{marked} {escape(text)}", soft_wrap=True)
+def _say(mark: str, style: str, text: str) -> None:
+    print(f"{styled(mark, style, sys.stderr)} {text}", file=sys.stderr)  # noqa: T201
 
 
 @contextmanager
@@ -70,7 +80,7 @@ def plain_errors() -> Iterator[None]:
         if lines is None:
             raise
         for line in dict.fromkeys(lines):  # what several services of a process say alike is said once
-            _say("[red]error:[/red]", line)
+            _say("error:", "red", line)
         _give_up_output()
         raise SystemExit(2) from None
 
@@ -141,11 +151,16 @@ def _is_named(file: Path, here: Path) -> bool:
     return is_in(places) and not is_in(ours)
 
 
-def addresses(endpoints: dict[str, str]) -> "Table":
-    """Return the addresses as two columns."""
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table.grid(padding=(0, 2))
+def show_addresses(endpoints: dict[str, str]) -> None:
+    """Print the addresses as two columns."""
+    width = max(map(len, endpoints), default=0)
     for name, address in endpoints.items():
-        table.add_row(f"  [bold]{name}[/bold]", address)
-    return table
+        print_line(f"  {styled(name, 'bold')}{' ' * (width - len(name))}  {address}")
+
+
+def prepare_streams() -> None:
+    """Make standard output and error what a command writes to, also a lasting one."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # a terminal that knows no ✓ shows something else; what is printed is seen at once, in a file too
+            stream.reconfigure(errors="replace", line_buffering=True)

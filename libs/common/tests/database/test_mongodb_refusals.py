@@ -11,8 +11,8 @@ from stylobate.database.mongodb import MongoManager, MongoMigrator
 from stylobate.database.mongodb.address import users_of
 from stylobate.database.mongodb.copying import connected
 from stylobate.database.mongodb.refusal import check_greeting, look, tell_sharded
-from stylobate.launcher.commands.config import findings
 from stylobate.launcher.embedded import EmbeddedMongo
+from stylobate.launcher.setting_findings import findings
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until
 

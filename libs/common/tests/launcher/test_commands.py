@@ -15,8 +15,8 @@ from stylobate import __version__
 from stylobate.launcher.cli import COMMANDS
 from stylobate.launcher.commands import db, limits
 from stylobate.launcher.commands.init import init
-from stylobate.launcher.commands.status import left_out
 from stylobate.launcher.output import CommandError
+from stylobate.launcher.standing import left_out
 from stylobate.testing import commands
 
 

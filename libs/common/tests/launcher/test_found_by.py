@@ -1,6 +1,6 @@
 """What `status` says beside the services: who was found, and what ails that they share."""
 
-from stylobate.launcher.commands.status import complaints_of, found_by, standing
+from stylobate.launcher.standing import complaints_of, found_by, standing
 
 
 def test_each_service_is_a_line() -> None:

@@ -5,11 +5,17 @@ import subprocess
 import sys
 
 import pytest
+from stylobate.launcher.lasting import CONTAINER, PLATFORM
 from stylobate.services import Imported, installed_services
 
 _HEAVY = {"fastapi", "uvicorn", "opentelemetry.exporter", "stylobate.app.host"}
 _OF_TOKENS_AND_TRACES = {"jwt", "cryptography", "opentelemetry", "prometheus_client"}
 """Another fifth of a second, which those do without that ask nobody."""
+_LEFT_OUT = {
+    *("typer", "click", "rich", "multiprocessing", "watchfiles", "http.server", "wsgiref.simple_server", "uvicorn.main"),
+    *("jinja2", "aiosmtplib", "email.policy", "opentelemetry.sdk", "prometheus_client.exposition", "hpack"),
+}
+"""Some 9 MB."""
 
 
 def test_a_command_imports_no_service() -> None:
@@ -42,15 +48,14 @@ def test_what_a_service_names_is_there(spec) -> None:
 
 
 def test_what_runs_in_a_container_does_without_the_extra_local() -> None:
-    """`serve` and the operator's commands need nothing that only a laptop has; `serve` needs no rich either."""
+    """`serve` and the operator's commands need nothing that only a laptop has."""
     script = (
         "import sys\n"
-        "absent = dict.fromkeys(('httpx', 'psutil', 'watchfiles', 'rich'))\n"
+        "absent = dict.fromkeys(('httpx', 'psutil', 'watchfiles'))\n"
         "sys.modules.update(absent)\n"
-        "import stylobate.launcher.cli as cli, stylobate.launcher.commands.serve, stylobate.launcher.serving\n"
+        "import stylobate.launcher.cli as cli, stylobate.launcher.commands.serve, stylobate.launcher.container\n"
         "from stylobate.services import installed_services\n"
         "for spec in installed_services().values(): spec.load()\n"
-        "del sys.modules['rich']\n"
         "sys.argv = ['stylobate', '--help']\n"
         "try: cli.main()\n"
         "except SystemExit as end: assert not end.code\n"
@@ -62,3 +67,22 @@ def test_what_runs_in_a_container_does_without_the_extra_local() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "error: said in one line\n")
     assert "Host only these services" in done.stdout
+
+
+def test_what_serves_holds_none_of_what_it_does_not_use() -> None:
+    """No command line, no mail, no traces, no library's own client or server. A module that asks for what was left out has it."""
+    script = (
+        "import importlib, sys\n"
+        f"for program in ('{PLATFORM}', '{CONTAINER}'): importlib.import_module(program)\n"
+        "from stylobate.services import installed_services\n"
+        "import stylobate.launcher.serving, uvicorn.lifespan.off\n"
+        "for spec in installed_services().values(): spec.load()\n"
+        "print(*sys.modules)\n"
+        "import prometheus_client, uvicorn\n"
+        "assert uvicorn.run and prometheus_client.start_http_server and 'click' in sys.modules\n"
+        "from prometheus_client import REGISTRY, Counter, generate_latest\n"
+        "from stylobate.telemetry import REGISTRY as ours\n"
+        "assert REGISTRY is ours and b'process_resident_memory_bytes' in generate_latest()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not set(done.stdout.split()) & _LEFT_OUT

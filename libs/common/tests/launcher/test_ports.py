@@ -4,7 +4,7 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
-from stylobate.launcher.commands.serve import placement_of
+from stylobate.launcher.container import placement_of
 from stylobate.launcher.output import CommandError
 from stylobate.launcher.ports import Ports, one_process, split, workers
 from stylobate.services import installed_services

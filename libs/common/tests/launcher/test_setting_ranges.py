@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from stylobate.app import HostSettings
 from stylobate.config import ConfigError, Settings, Sources
-from stylobate.launcher.commands.config import findings, unknown
+from stylobate.launcher.setting_findings import findings, unknown
 from stylobate.services import installed_services
 
 KINDS: list[type[Settings]] = [HostSettings, *(spec.settings for spec in installed_services().values())]

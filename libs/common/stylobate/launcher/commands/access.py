@@ -8,7 +8,8 @@ import typer
 from stylobate.api.auth.v1.access_service_pb2 import AccessReason, ExplainAccessRequest
 from stylobate.api.auth.v1.access_service_pb2_grpc import AccessServiceStub
 from stylobate.launcher.commands.grants import grant, list_grants, revoke
-from stylobate.launcher.operator import ADDRESS, RunningService
+from stylobate.launcher.commands.options import ADDRESS
+from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import print_line
 
 access = typer.Typer()

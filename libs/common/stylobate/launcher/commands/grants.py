@@ -7,7 +7,8 @@ import typer
 
 from stylobate.api.auth.v1 import grant_service_pb2 as pb
 from stylobate.api.auth.v1.grant_service_pb2_grpc import GrantServiceStub
-from stylobate.launcher.operator import ADDRESS, RunningService
+from stylobate.launcher.commands.options import ADDRESS
+from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import console, print_line
 from stylobate.launcher.times import lasting, shown
 from stylobate.paging import MAX_SIZE

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from stylobate.launcher.environment import SERVERS
 from stylobate.launcher.log_files import LogFiles, LogLine
@@ -49,8 +48,9 @@ def logs(
             return
 
 
-async def show_work(project: Project, output: Console) -> None:
+async def show_work(project: Project) -> None:
     """Print what a developer wants to see while it happens: requests, warnings, tracebacks, what a module prints."""
+    output = console()
     with closing(LogFiles(project.logs)) as files:
         files.fresh()  # what was logged before
         while True:

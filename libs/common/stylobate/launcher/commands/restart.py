@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-from stylobate.launcher.commands.status import ask
 from stylobate.launcher.environment import SERVERS
 from stylobate.launcher.output import CommandError, console
 from stylobate.launcher.project import RESTART_SIGNAL, Project
+from stylobate.launcher.standing import ask
 
 _PAUSE_S = 0.1
 

@@ -6,7 +6,8 @@ import typer
 
 from stylobate.api.auth.v1 import role_service_pb2 as pb
 from stylobate.api.auth.v1.role_service_pb2_grpc import RoleServiceStub
-from stylobate.launcher.operator import ADDRESS, RunningService
+from stylobate.launcher.commands.options import ADDRESS
+from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import console, print_line
 
 roles = typer.Typer()

@@ -16,10 +16,11 @@ from stylobate.api.auth.v1.user_password_service_pb2_grpc import UserPasswordSer
 from stylobate.api.auth.v1.user_profile_service_pb2 import SetUserEmailRequest, SetUserNameRequest
 from stylobate.api.auth.v1.user_profile_service_pb2_grpc import UserProfileServiceStub
 from stylobate.api.auth.v1.user_service_pb2_grpc import UserServiceStub
+from stylobate.launcher.commands.options import ADDRESS
 from stylobate.launcher.commands.user_export import write_export
 from stylobate.launcher.commands.user_roles import user_roles
 from stylobate.launcher.first_admin import invite, told
-from stylobate.launcher.operator import ADDRESS, RunningService
+from stylobate.launcher.operator import RunningService
 from stylobate.launcher.output import CommandError, console, print_line
 from stylobate.launcher.times import moment, shown
 
