@@ -22,6 +22,19 @@ def without(*names: str) -> Iterator[None]:
 
 
 @contextmanager
+def built_late() -> Iterator[None]:
+    """Have Pydantic's models of the modules that the block imports built when they are first used."""
+    from pydantic import BaseModel  # noqa: PLC0415  not for every command
+
+    before = BaseModel.model_config
+    BaseModel.model_config = {**before, "defer_build": True}
+    try:
+        yield
+    finally:
+        BaseModel.model_config = before
+
+
+@contextmanager
 def on_demand(package: str, *taken: str) -> Iterator[None]:
     """Have the package's own file run when somebody asks for a name in it, not for the modules in it that the block imports.
 
@@ -42,6 +55,9 @@ def on_demand(package: str, *taken: str) -> Iterator[None]:
 
     module.__getattr__ = asked  # type: ignore[method-assign]
     sys.modules[package] = module
+    above, _, own = package.rpartition(".")
+    if above:
+        setattr(sys.modules[above], own, module)
     for place in taken:
         name, _, attribute = place.partition(":")
         part = import_module(f"{package}.{name}")

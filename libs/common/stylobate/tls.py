@@ -9,9 +9,12 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 import grpc
-from cryptography import x509
 
+from stylobate.imports import on_demand
 from stylobate.logs import get_logger
+
+with on_demand("cryptography.x509"):  # 2 MB for whoever looks at a certificate; PyJWT imports it as well
+    from cryptography import x509
 
 T = TypeVar("T")
 _LOOK_EVERY_S = 1.0

@@ -7,9 +7,18 @@ from stylobate.clients.edge import Edge
 from stylobate.clients.limits import edge_limits
 from stylobate.config import ConfigError
 from stylobate.identity import ClientAddresses
+from stylobate.imports import built_late, on_demand
 
+with (
+    built_late(),
+    on_demand(  # else with its applications, which nobody here makes
+        "fastapi",
+        *("params", "routing:APIRouter", "requests:Request", "responses:Response"),
+        *(f"param_functions:{name}" for name in ("Depends", "Header", "Path", "Query")),
+    ),
+):
+    from stylobate_gateway.api import Api
 from stylobate_gateway.admission import Admission
-from stylobate_gateway.api import Api
 from stylobate_gateway.browser_sessions import BrowserSessions
 from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.charges import Charges

@@ -58,6 +58,7 @@ class Databases:
         """Whether the service has one of its own open."""
         self.pending: list[str] = []
         """The migrations that the service waits for."""
+        self._own: DatabaseManager | None = None
 
     async def storage(self) -> Storage:
         """Open the service's own, of whichever kind its URL is; return the adapters of that kind. See :meth:`database`."""
@@ -94,7 +95,14 @@ class Databases:
             await database.use(fresh.database_url, fresh.database_replica_url)
 
         self._app.follow("database_url", "database_replica_url", take=take)
+        self._own = database
         return database
+
+    async def settle(self) -> None:
+        """Part with connections that served the start: each is a process of PostgreSQL, and keeps what it planned for that."""
+        if self._own is not None:
+            await self._own.renew()
+            await self._own.reader.renew()
 
     async def apart(self, name: str, field: str, look: Look) -> Storage:
         """Open one more with this service's schema. The start waits for it a moment only, and the service runs without.

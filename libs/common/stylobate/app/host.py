@@ -153,6 +153,10 @@ class Host(Shared):
 
     # start and stop
 
+    async def settle(self) -> None:
+        """Let go of what served the start alone, once it is over."""
+        await asyncio.gather(*(app.settle() for app in self._apps))
+
     async def _start(self, specs: Mapping[str, ServiceSpec]) -> None:
         check_discovery(self.settings)
         if self.vault is not None:

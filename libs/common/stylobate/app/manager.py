@@ -151,6 +151,10 @@ class AppManager:
         """Open this service's database, of whichever kind its URL is; see :class:`Databases`."""
         return await self._databases.storage()
 
+    async def settle(self) -> None:
+        """Let go of what served the start alone."""
+        await self._databases.settle()
+
     async def database(self) -> DatabaseManager:
         """Open this service's PostgreSQL."""
         return await self._databases.database()

@@ -47,6 +47,7 @@ def _wait_until_ready(project: Project, child: "subprocess.Popen[bytes]", output
     """Pass on what the child prints until its record says that it has been ready, and its admin port that it is."""
     shown = 0
     while True:
+        code = child.poll()  # before its last words are read
         running = project.running()
         is_ready = running is not None and running.supervisor.pid == child.pid and running.is_ready and ask(running)["ready"]
         text = output.read_text(encoding="utf-8", errors="replace")
@@ -55,6 +56,6 @@ def _wait_until_ready(project: Project, child: "subprocess.Popen[bytes]", output
         shown = len(text)
         if is_ready:
             return
-        if (code := child.poll()) is not None:
+        if code is not None:
             raise CommandError(f"it ended with code {code}; see {output}")
         time.sleep(0.05)

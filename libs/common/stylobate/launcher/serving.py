@@ -69,6 +69,7 @@ async def host(placement: Placement, logs: Logs, on_ready: Callable[[Host], None
         on_ready(running)
         if goes_on():
             await asyncio.to_thread(large_pages.gather)
+            await running.settle()
             await asyncio.Event().wait()
 
 
