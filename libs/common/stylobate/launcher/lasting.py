@@ -2,18 +2,33 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 
 PLATFORM = "stylobate.launcher.platform"
 CONTAINER = "stylobate.launcher.container"
+_WITH_VALUE, _PROGRAM = ("-X", "-W"), ("m", "c")
 _WHAT_SERVES = "stylobate.launcher.serving"
 
 
 def command_line(module: str, arguments: Iterable[str]) -> list[str]:
     """Return how a module of ours is executed: with what this interpreter was given, and nothing from the folder it is in."""
-    given = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv)]
-    return [sys.executable, *(option for option in given if option not in {"-P", "-m", "-c"}), "-P", "-m", module, *arguments]
+    given = (option for option in _given(sys.orig_argv[1:]) if option != "-P")
+    return [sys.executable, *given, "-P", "-m", module, *arguments]
+
+
+def _given(arguments: Sequence[str]) -> Iterator[str]:
+    """Return what stands before the program: ``-X dev``, ``-Werror``, ``-I`` of ``-Im program``."""
+    parts = iter(arguments)
+    for part in parts:
+        is_last = part[-1:] in _PROGRAM and not part.startswith(_WITH_VALUE)
+        if not part.startswith("-") or part == "-" or (is_last and len(part) == len("-m")):
+            return
+        yield part[:-1] if is_last else part
+        if is_last:
+            return
+        if part in _WITH_VALUE:
+            yield next(parts)
 
 
 def go_on(module: str, arguments: Iterable[str]) -> None:

@@ -23,12 +23,16 @@ def test_all_options_arrive(options: UpOptions, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "program"),
-    [(["-X", "dev", "-Werror"], ["/bin/stylobate"]), ([], ["-m", "stylobate.launcher"]), (["-P"], ["-m", "stylobate.launcher"])],
+    ("begun", "given"),
+    [
+        (["-X", "dev", "-Werror", "/bin/stylobate", "up", "--port", "1"], ["-X", "dev", "-Werror"]),
+        (["-W", "ignore", "-m", "stylobate.launcher", "up"], ["-W", "ignore"]),
+        (["-Im", "stylobate.launcher", "up"], ["-I"]),
+        (["-P", "-c", "any text", "-m"], []),
+        ([], []),
+    ],
 )
-def test_the_interpreter_is_given_the_same(monkeypatch: pytest.MonkeyPatch, given: list[str], program: list[str]) -> None:
+def test_the_interpreter_is_given_the_same(monkeypatch: pytest.MonkeyPatch, begun: list[str], given: list[str]) -> None:
     """What it was told before the program; and a file that lies in the project is never imported in place of a library."""
-    monkeypatch.setattr(sys, "orig_argv", ["python", *given, *program, "up", "--port", "1"])
-    monkeypatch.setattr(sys, "argv", ["/any/path", "up", "--port", "1"])
-    own = [option for option in given if option != "-P"]
-    assert command_line(PLATFORM, ["--port=1"]) == [sys.executable, *own, "-P", "-m", PLATFORM, "--port=1"]
+    monkeypatch.setattr(sys, "orig_argv", ["python", *begun])
+    assert command_line(PLATFORM, ["--port=1"]) == [sys.executable, *given, "-P", "-m", PLATFORM, "--port=1"]
