@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from importlib import import_module
 
 PLATFORM = "stylobate.launcher.platform"
@@ -32,13 +33,15 @@ def _given(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def go_on(module: str, arguments: Iterable[str]) -> None:
-    """Become the module's ``main``, under the same number; return only where this process has imported what serves already.
+    """Become the module's ``main``, under the same process number, and end with it.
 
-    Such is the fork of one that imported it for many.
+    A process that has imported what serves already goes on as it is: such is the fork of one that imported it for many. So does
+    one that may not execute its interpreter again.
     """
-    if _WHAT_SERVES in sys.modules:
-        import_module(module).main(list(arguments))
-        return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, command_line(module, arguments))  # noqa: S606  ourselves
+    arguments = list(arguments)
+    if _WHAT_SERVES not in sys.modules:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        with suppress(OSError):
+            os.execv(sys.executable, command_line(module, arguments))  # noqa: S606  ourselves
+    import_module(module).main(arguments)
