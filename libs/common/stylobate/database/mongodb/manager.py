@@ -21,6 +21,7 @@ from stylobate.database.address import hosts
 from stylobate.database.faults import RETRY_AFTER
 from stylobate.database.login import Login
 from stylobate.database.manager import Limits
+from stylobate.database.mongodb import waiting
 from stylobate.database.mongodb.address import database_of
 from stylobate.database.mongodb.faults import FAULTS, ClashError, LoginRefusedError, fault_of, unavailable
 from stylobate.database.mongodb.lean_pool import LeanPool
@@ -291,6 +292,7 @@ def client_of(
     """
     milliseconds = round(connect_timeout.total_seconds() * 1000)
     patience = max(_PATIENCE, connect_timeout - timedelta(seconds=2))
+    waiting.mend()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # what the driver does not understand it would pass over, with a warning
