@@ -11,25 +11,30 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from ssl import SSLContext
+from time import thread_time
 from typing import Any
 
 from stylobate.app.connections import Connections
-from stylobate.errors import StylobateError
+from stylobate.app.handshakes import Handshakes
+from stylobate.app.listening import waiting
+from stylobate.app.turning_away import close_unheard, refuse, turn_away
 from stylobate.http.asgi import Header
-from stylobate.http.problem import whole_answer
-from stylobate.ids import new_id
 from stylobate.logs import get_logger
-from stylobate.telemetry import counter
+from stylobate.telemetry import counter, gauge
 
-_AT_ONCE = 8
-"""Connections accepted before the loop gets its turn; more where that took long, or who connects would wait for seconds."""
+_AT_ONCE = 16
+"""What is spent on newcomers before the loop gets its turn; more where its round was long, or they would wait for seconds."""
+_LET_IN, _SENT_AWAY = 2, 1
+"""What each costs of it."""
 _TURN_S = 0.005
+"""Of the processor's time and not by the clock: where others have the processor, nobody is served sooner by accepting more."""
 _MOST_TURNS = 8
 _AGAIN_S = 0.1
+_LINE_S = 0.01
+"""While newcomers wait in a long line: a part of them has had its turn then."""
 _LOG_AGAIN_S = 10.0
 _UNSENT_BYTES = 64 * 1024
 _RECEIVED_BYTES = 128 * 1024
-_UNREAD_BYTES = 64 * 1024
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 _PASSING = (errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN, errno.EHOSTUNREACH)
 """Errors of the connection that was being accepted (accept(2)), not of the socket."""
@@ -71,9 +76,11 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
         self._reserve = _Reserve(reserve)
         self._secure: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": handshake_s}
+        self._handshakes = None if tls is None else Handshakes(connections, self._start)
         self._beginning: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
-        self._next_line = self._accepted_at = 0.0
+        self._next_line = self._next_full_line = self._used = 0.0
+        self._waiting = gauge("http_connections_waiting", "Connections that the system holds until they are accepted.")
         self._failures = counter("http_accept_failures", "Connections that could not be accepted yet.")
         self._loop.add_reader(listening, self._accept)
 
@@ -83,15 +90,32 @@ class Acceptor:
             self._pause.cancel()
         self._loop.remove_reader(self._socket)
         self._reserve.close()
+        if self._handshakes is not None:
+            self._handshakes.close()
 
     async def wait_closed(self) -> None:
         """Return: nothing is left to wait for."""
 
-    def _accept(self) -> None:
+    def look(self) -> None:
+        """Say how many wait in the backlog, and that it is full; call it once a second."""
+        found = waiting(self._socket)
+        if found is None:
+            return
+        self._waiting.set(found[0])
         now = self._loop.time()
-        turns = min(_MOST_TURNS, 1 + int((now - self._accepted_at) / _TURN_S))
-        self._accepted_at = now
-        for _ in range(_AT_ONCE * turns):
+        if found[0] >= found[1] and now >= self._next_full_line:
+            self._next_full_line = now + _LOG_AGAIN_S
+            _log.warning("connections_waiting", waiting=found[0], most=found[1])
+
+    def _accept(self) -> None:
+        is_refusing = self._connections.requests.has_long_line
+        if is_refusing and not self._is_backlog_deep():
+            self._rest(_LINE_S)
+            return
+        used = thread_time()
+        left = _AT_ONCE * min(_MOST_TURNS, 1 + int((used - self._used) / _TURN_S))
+        self._used = used
+        while left > 0:
             try:
                 accepted, peer = self._socket.accept()
             except (BlockingIOError, InterruptedError):
@@ -103,14 +127,47 @@ class Acceptor:
                     continue
                 self._failed(error)
                 return
-            self._begin(accepted, self._connections.address_of(peer[0] if isinstance(peer, tuple) else ""))
+            address = self._connections.address_of(peer[0] if isinstance(peer, tuple) else "")
+            is_let_in = self._begin(accepted, address, is_refusing=is_refusing)
+            left -= _LET_IN if is_let_in else _SENT_AWAY
 
-    def _begin(self, accepted: socket.socket, address: str) -> None:
-        refusal = self._connections.enter(address)
+    def _is_backlog_deep(self) -> bool:
+        found = waiting(self._socket)
+        return found is not None and found[0] * 2 > found[1]
+
+    def _rest(self, seconds: float) -> None:
+        """Leave those who wait in the backlog for a moment."""
+        self._loop.remove_reader(self._socket)
+        self._pause = self._loop.call_later(seconds, self._loop.add_reader, self._socket, self._accept)
+
+    def _begin(self, accepted: socket.socket, address: str, *, is_refusing: bool) -> bool:
+        connections, refusal = self._connections, self._connections.enter(address)
         if refusal is not None:
-            self._turn_away(accepted, refusal)
-            return
+            if self._handshakes is None:
+                turn_away(accepted, refusal, self._default_headers())
+            else:
+                close_unheard(accepted)
+            return False
         accepted.setblocking(False)
+        if is_refusing and not connections.has_soon_turn(address) and self._has_refused(accepted):
+            connections.leave(address)
+            return False
+        if self._handshakes is not None:
+            return self._handshakes.wait(accepted, address)
+        self._start(accepted, address)
+        return True
+
+    def _has_refused(self, accepted: socket.socket) -> bool:
+        """Refuse what is asked, in the turns' place; False: nothing is asked yet, so the answer might get lost."""
+        if self._handshakes is not None:
+            self._connections.turn_away("handshakes")
+            close_unheard(accepted)
+            return True
+        if has_refused := refuse(accepted, self._default_headers(), self._connections.turned_away):
+            self._connections.requests.count_refused(1)
+        return has_refused
+
+    def _start(self, accepted: socket.socket, address: str) -> None:
         task = self._loop.create_task(self._connect(accepted, address))
         self._beginning.add(task)
         task.add_done_callback(self._beginning.discard)
@@ -127,21 +184,9 @@ class Acceptor:
                 raise
         self._reserve.refill()
 
-    def _turn_away(self, accepted: socket.socket, refusal: StylobateError) -> None:
-        """Answer without a protocol: what was sent until now is read, so that the close takes the answer from nobody."""
-        with accepted, suppress(OSError):
-            accepted.setblocking(False)
-            with suppress(BlockingIOError):
-                accepted.recv(_UNREAD_BYTES)
-            if not self._secure:
-                accepted.send(whole_answer(refusal, self._default_headers(), request_id=new_id()))
-            accepted.shutdown(socket.SHUT_WR)
-
     def _failed(self, error: OSError) -> None:
-        """Leave those who wait in the backlog for a moment."""
         self._failures.inc()
-        self._loop.remove_reader(self._socket)
-        self._pause = self._loop.call_later(_AGAIN_S, self._loop.add_reader, self._socket, self._accept)
+        self._rest(_AGAIN_S)
         now = self._loop.time()
         if now >= self._next_line:
             self._next_line = now + _LOG_AGAIN_S

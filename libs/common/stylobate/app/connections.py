@@ -116,6 +116,10 @@ class Connections(set[Any]):
         self._open.inc()
         return None
 
+    def has_soon_turn(self, address: str) -> bool:
+        """Return whether a request from there on a new connection would wait behind few."""
+        return self.requests.has_soon_turn(limit_key(address))
+
     def leave(self, address: str) -> None:
         """Forget a connection that entered."""
         key = limit_key(address)
@@ -137,6 +141,16 @@ class Connections(set[Any]):
         self._forget(old)
         super().discard(old)
         self._peer_of[new] = self._peer_of.pop(old)
+
+    def part(self, connection: Any) -> str:
+        """Forget a connection in whose place another is brought, and return its address."""
+        self._forget(connection)
+        return self._peer_of.pop(connection)
+
+    def turn_away(self, bound: str) -> None:
+        """Count a connection that has entered and is turned away after all."""
+        self._refusals.labels(bound).inc()
+        self._refused[bound] += 1
 
     def discard(self, connection: Any) -> None:
         """Forget a connection that was lost, whoever spoke on it. It counts until what was asked on it has ended."""
@@ -201,8 +215,7 @@ class Connections(set[Any]):
         return address != LOCAL and not self._peers.trusts(address)
 
     def _turned_away(self, bound: str, refusal: StylobateError, key: str) -> StylobateError:
-        self._refusals.labels(bound).inc()
-        self._refused[bound] += 1
+        self.turn_away(bound)
         if not self._by_address[key]:
             del self._by_address[key]
         return refusal

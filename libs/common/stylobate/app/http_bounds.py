@@ -38,8 +38,9 @@ class HttpBounds:
     """Of requests that are not answered yet, on all connections together."""
     unsent_bytes: int = 16 * 1024 * 1024
     """Of answers that clients have not taken yet, on all connections together."""
-    beginning: int = 64
-    """Requests in the application that it has not admitted yet; others wait, one of each address in turn."""
+    beginning: int = 192
+    """Requests in the application that it has not admitted yet, two thirds of them on connections on which none was; others wait,
+    one of each address in turn."""
     requests: int | None = None
     """Worked on at a time; None: as many as keep the event loop in time. See :class:`RequestTurns`."""
     trusted_proxies: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ class HttpWorking(HttpReading):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         """Let the request begin, at once or when its turn comes."""
         turns = self._register.requests
-        turn = turns.take()
+        turn = turns.take(is_known=self._is_known)
         if turn is not None:
             if not self._begin(cycle, app, turn):
                 turn.end()

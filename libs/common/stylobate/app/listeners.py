@@ -63,7 +63,10 @@ class _Server(Server):
         state: Any = self.server_state
         loop = asyncio.get_running_loop()
         connections = state.connections = Connections(
-            self._bounds, most=_most_connections(self._bounds), loop=loop, turned_away=self._turned_away
+            self._bounds,
+            most=_most_connections(self._bounds),
+            loop=loop,
+            turned_away=self._turned_away,
         )
 
         def protocol() -> HttpProtocol:
@@ -98,6 +101,8 @@ class _Server(Server):
         connections: Any = self.server_state.connections
         while not await self.on_tick(0):
             connections.sweep()
+            for acceptor in self.servers:
+                acceptor.look()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SWEEP_S):
                     await self._leaving.wait()

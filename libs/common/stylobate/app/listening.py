@@ -4,10 +4,13 @@ import errno
 import os
 import socket
 import stat
+import struct
 from pathlib import Path
 
 BACKLOG = 2048
 """Connections that wait to be accepted."""
+_TCP_INFO = struct.Struct("=24xII")
+"""Of Linux's ``tcp_info``: ``tcpi_unacked`` and ``tcpi_sacked``, which for a listening socket are these numbers."""
 
 
 class ListenError(Exception):
@@ -39,6 +42,19 @@ def bind(address: str) -> socket.socket:
 def adopt(descriptor: int) -> socket.socket:
     """Return a listening socket that was inherited under the number; closing it does not end the launcher's own."""
     return socket.socket(fileno=os.dup(descriptor))
+
+
+def waiting(listening: socket.socket) -> tuple[int, int] | None:
+    """Return how many connections wait to be accepted, and how many may; None where the system does not say.
+
+    While there are as many as may, the system drops what comes, and who connects tries again after a second or more.
+    """
+    try:
+        found = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        now, most = _TCP_INFO.unpack(found)
+    except (AttributeError, OSError, struct.error):  # neither Linux nor TCP
+        return None
+    return now, most
 
 
 def _bind(address: str) -> socket.socket:

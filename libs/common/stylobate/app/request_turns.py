@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from stylobate.app.demand import Demand
+from stylobate.app.newcomers import Newcomers
 from stylobate.app.turns import RankedQueue
 from stylobate.http.asgi import Headers, Scope
 from stylobate.http.errors import OverloadedError
@@ -53,6 +54,8 @@ _AT_MOST_S = 2.0
 _RATE_OVER_S = 0.2
 _SHORT_QUEUE = 64
 """Requests that may wait whatever it seems that they have to wait."""
+_LONG_LINE = 256
+"""Requests of newcomers; a tenth of a second's work, where 2,500 are done in one."""
 _LOG_AGAIN_S = 1.0
 _log = get_logger("access")
 
@@ -60,12 +63,13 @@ _log = get_logger("access")
 class Turn:
     """The right of one request to be in the application."""
 
-    __slots__ = ("_turns", "born", "is_admitted", "task")
+    __slots__ = ("_turns", "born", "is_admitted", "is_newcomers", "task")
 
-    def __init__(self, turns: "RequestTurns", born: int) -> None:
+    def __init__(self, turns: "RequestTurns", born: int, is_newcomers: bool) -> None:
         self._turns: RequestTurns | None = turns
         self.born = born
         """The number of the look before it."""
+        self.is_newcomers = is_newcomers
         self.is_admitted = False
         self.task: asyncio.Task[None] | None = None
         """What works on the request."""
@@ -94,6 +98,7 @@ class _Waiting(NamedTuple):
     begin: Callable[[Turn], bool]
     refuse: Callable[[], None]
     since: float
+    is_known: bool
 
 
 class RequestTurns:
@@ -108,12 +113,15 @@ class RequestTurns:
         self._loop = loop
         self.free = beginning
         """Requests that may begin without being admitted yet."""
+        self._kept = beginning // 3
+        """Of them, those that newcomers leave to others."""
         self._is_fixed = most is not None
         self._limit = most or _STEP
         self._is_overloaded = False
         self._overloaded_since = 0.0
         self._busy = 0
         """Requests that count: those inside, less those that are taken to wait for something else."""
+        self._newcomers = Newcomers(is_bounded=most is None)
         self.queue = RankedQueue[_Waiting]()
         """Those that wait for a turn."""
         self._is_looking = False
@@ -137,9 +145,18 @@ class RequestTurns:
         """Look no more."""
         self._demand.close()
 
-    def take(self) -> Turn | None:
-        """Return a turn when there is one to be had at once."""
-        return self._give() if self.free and self._busy < self._limit else None
+    def take(self, *, is_known: bool) -> Turn | None:
+        """Return a turn when there is one to be had at once.
+
+        :param is_known: whether a request of its connection was admitted before.
+        """
+        is_free = self.free and self._busy < self._limit and (is_known or self._may_newcomer)
+        return self._give(is_known) if is_free else None
+
+    @property
+    def _may_newcomer(self) -> bool:
+        """Whether one may begin, where there is a turn."""
+        return self.free > self._kept and self._newcomers.may_begin
 
     def wait(self, whose: str, begin: Callable[[Turn], bool], refuse: Callable[[], None], *, is_known: bool) -> bool:
         """Call ``begin`` with a turn when it comes. False: it would not come in time, and nothing is called.
@@ -152,17 +169,28 @@ class RequestTurns:
         if self._lasts(now) and self.queue.before(whose, is_known=is_known) > max(_SHORT_QUEUE, self._rate * _PATIENCE_S):
             self.count_refused(1)
             return False
-        self.queue.put(whose, _Waiting(begin, refuse, now), is_known=is_known)
+        self.queue.put(whose, _Waiting(begin, refuse, now, is_known), is_known=is_known)
         self._go_on_looking()
         return True
 
-    def _give(self) -> Turn:
+    @property
+    def has_long_line(self) -> bool:
+        """Whether so many newcomers wait that further ones are better off before they are accepted."""
+        return self.queue.stranger_count >= _LONG_LINE
+
+    def has_soon_turn(self, whose: str) -> bool:
+        """Return whether a newcomer from there would wait behind few: in turns, since others bring many."""
+        return self.queue.before(whose, is_known=False) <= _SHORT_QUEUE
+
+    def _give(self, is_known: bool) -> Turn:
         self.free -= 1
         self._busy += 1
         self._born[-1] += 1
         if self._busy > FEW:
             self._go_on_looking()
-        return Turn(self, self._look)
+        if not is_known:
+            self._newcomers.begin()
+        return Turn(self, self._look, not is_known)
 
     def take_back(self, turn: Turn) -> None:
         """Count a turn no longer, which has ended or was of no use."""
@@ -171,12 +199,19 @@ class RequestTurns:
         if (age := self._look - turn.born) < len(self._born):
             self._born[-1 - age] -= 1
             self._busy -= 1
+        if turn.is_newcomers:
+            self._newcomers.end(age)
 
     def pass_on(self) -> None:
         """Give the turns that there are to who waits and has a use for one."""
-        while self.queue.count and self.free and self._busy < self._limit:
-            turn = self._give()
-            if not self.queue.pop().begin(turn):
+        queue = self.queue
+        while self.free and self._busy < self._limit:
+            may_strangers = self._may_newcomer
+            if not (queue.count if may_strangers else queue.known_count):
+                return
+            waiting = queue.pop(may_strangers=may_strangers)
+            turn = self._give(waiting.is_known)
+            if not waiting.begin(turn):
                 self.take_back(turn)
 
     def _go_on_looking(self) -> None:
@@ -195,17 +230,17 @@ class RequestTurns:
         now = self._loop.time()
         self._demand.look()
         self._lateness += (min(now - self._due, 10 * _LATE_S) - self._lateness) * 0.5
-        was_overloaded = self._is_overloaded
+        was_overloaded, is_busy = self._is_overloaded, self._demand.share > _WITHOUT_PAUSE
         if self._is_fixed:
             self._is_overloaded = self._busy >= self._limit
-        else:  # it ends with the queue: else all who wait would begin at once
-            goes_on = self._lateness > _LATE_S or (was_overloaded and self.queue.count > 0)
-            self._is_overloaded = goes_on and self._demand.share > _WITHOUT_PAUSE
+        else:  # a loop that is in time since newcomers wait has too much to do all the same
+            self._is_overloaded = is_busy and (self._lateness > _LATE_S or self.queue.count > 0)
         if not was_overloaded:  # found out now, however long this look was in coming
             self._overloaded_since = now
         self._note_rate(now)
         if not self._is_fixed:
             self._let_the_old_go()
+            self._newcomers.look(is_busy=is_busy, is_late=now - self._due > _LATE_S)
             in_time = max(FEW, self._rate * _WITHIN_S) if self._is_overloaded and self._rate else math.inf
             # a round of the loop may be long before it is found out to be late, so their number grows step by step
             self._set(int(min(in_time, self._busy + _STEP)))

@@ -86,9 +86,22 @@ class RankedQueue(Generic[T]):
         first = own.before(owner)
         return first + min(others.count, first // _KNOWN_BETWEEN + 1 if is_known else (first + 1) * _KNOWN_BETWEEN)
 
-    def pop(self) -> T:
-        """Return the thing whose turn it is. Raises StopIteration when nothing waits."""
-        is_strangers = not self._known.count or (self._passed >= _KNOWN_BETWEEN and self._strangers.count > 0)
+    @property
+    def known_count(self) -> int:
+        """How many things wait of those who are known."""
+        return self._known.count
+
+    @property
+    def stranger_count(self) -> int:
+        """How many wait of the others."""
+        return self._strangers.count
+
+    def pop(self, *, may_strangers: bool = True) -> T:
+        """Return the thing whose turn it is. Raises StopIteration when nothing waits.
+
+        :param may_strangers: else one of who is known.
+        """
+        is_strangers = may_strangers and (not self._known.count or (self._passed >= _KNOWN_BETWEEN and self._strangers.count > 0))
         thing = (self._strangers if is_strangers else self._known).pop()
         self._passed = 0 if is_strangers else self._passed + 1
         self.count -= 1

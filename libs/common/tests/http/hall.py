@@ -22,6 +22,8 @@ class Hall:
         self.port = 0
         self.connections: Any = ()
         """Those that the listener has, lost ones not among them."""
+        self.listening: Any = None
+        """The socket that the listener listens on."""
         self.begun: list[str] = []
         """The paths of the requests that are in it, in their order."""
         self.gone: list[str] = []
@@ -95,6 +97,7 @@ async def opened(express_for: Any, **bounds: Any) -> AsyncIterator[Hall]:
     hall.port = bound.getsockname()[1]
     await listener.start()
     hall.connections = listener._server.server_state.connections
+    hall.listening = bound
     try:
         yield hall
     finally:
