@@ -1,4 +1,4 @@
-"""``python -m bench [P1 P2 …]``: without arguments all but what settings and other servers cost, in under ten minutes.
+"""``python -m bench [P1 P2 …]``: without arguments all but what settings, other servers and storms cost, in under ten minutes.
 
 At the end it says where these went.
 """
@@ -35,6 +35,7 @@ from bench import (
     security_costs,
     state_queries,
     state_writes,
+    storms,
     timers,
     watchers,
 )
@@ -70,8 +71,9 @@ SETTINGS: dict[str, Callable[[], Report]] = {
     "P23": lambda: security_costs.measure(rounds=3, seconds=0.4),
     "P24": lambda: limits_on_a_cluster.measure(rounds=3, seconds=0.5),
     "P25": lambda: on_mongodb.measure(rounds=3, seconds=0.7, calls=9),
+    "P26": lambda: storms.measure(plain=(500, 2000, 5000), tls=(100, 300, 1000), seconds=2),
 }
-"""What a platform costs that is set up in another way; they run when they are named."""
+"""What a platform costs that is set up in another way, and what storms do to one; they run when they are named."""
 BENCHMARKS = (*AGAINST, *ALONE, *SETTINGS)
 
 

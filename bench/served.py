@@ -1,4 +1,4 @@
-"""The platform as it is deployed, in two `stylobate serve` processes: with TLS or without, found in one way or another."""
+"""The platform as it is deployed, in one or two `stylobate serve` processes: with TLS or without, found in one way or another."""
 
 import asyncio
 import contextlib
@@ -25,6 +25,7 @@ from bench.processes import HOST, Processes, running, wait_for
 from bench.servers import SETTINGS, answers
 from tests.deploy.servers import plain_redis, postgres, postgres_programs, redis, redis_program
 
+_COMMAND = [sys.executable, "-m", "stylobate.launcher"]
 _DOORS = ("gateway", "actions", "realtime")
 """What one of the processes hosts; the other one has the rest."""
 
@@ -95,19 +96,22 @@ def consul() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def served(beside: Servers, name: str, number: int, *, has_tls: bool = False, found_by: str = "ipv4:{}") -> Iterator[Place]:
-    """Run a platform of two processes.
+def served(
+    beside: Servers, name: str, number: int, *, has_tls: bool = False, is_one: bool = False, found_by: str = "ipv4:{}"
+) -> Iterator[Place]:
+    """Run a platform of two processes, or of one, which then speaks TLS with its clients alone.
 
     :param number: another one for each platform. :param found_by: the form of an address, or the URL of a Consul.
     """
     folder = beside.folder / name
     folder.mkdir()
     generate_service_keys(folder / "keys", key_holders())
-    redis_url = beside.redis_url if has_tls else f"{beside.plain_redis_url}/{number}"
+    is_everywhere = has_tls and not is_one
+    redis_url = beside.redis_url if is_everywhere else f"{beside.plain_redis_url}/{number}"
     environ = {one: value for one, value in os.environ.items() if not one.startswith("STYLOBATE_")} | SETTINGS
     environ |= {
         "STYLOBATE_ENVIRONMENT": "production",
-        "STYLOBATE_DATABASE_URL": beside.database(name, is_plain=not has_tls),
+        "STYLOBATE_DATABASE_URL": beside.database(name, is_plain=not is_everywhere),
         "STYLOBATE_REDIS_URL": redis_url,
         "STYLOBATE_AUTH_SIGNING_KEY": "a signing key of more than thirty-two characters",
         "STYLOBATE_STATE_ENCRYPTION_KEY": "a key for fields of more than thirty-two characters",
@@ -118,18 +122,24 @@ def served(beside: Servers, name: str, number: int, *, has_tls: bool = False, fo
     }
     if has_tls:
         certificate, key = map(str, beside.authority.issue(name))
-        environ |= {f"STYLOBATE_{door}TLS_CERTIFICATE": certificate for door in ("", "HTTP_")}
-        environ |= {f"STYLOBATE_{door}TLS_KEY": key for door in ("", "HTTP_")}
+        doors = ("", "HTTP_") if is_everywhere else ("HTTP_",)
+        environ |= {f"STYLOBATE_{door}TLS_CERTIFICATE": certificate for door in doors}
+        environ |= {f"STYLOBATE_{door}TLS_KEY": key for door in doors}
+    if is_everywhere:
         environ |= {"STYLOBATE_TLS_AUTHORITY": str(beside.authority.file)}
-    python = [sys.executable, "-m", "stylobate.launcher"]
-    subprocess.run([*python, "db", "upgrade"], cwd=folder, env=environ, check=True, capture_output=True)
-    yield from _running(python, folder, environ, beside.authority if has_tls else None, found_by)
+    subprocess.run([*_COMMAND, "db", "upgrade"], cwd=folder, env=environ, check=True, capture_output=True)
+    rest = tuple(name for name in installed_services() if name not in _DOORS)
+    hosted = {"doors": (*_DOORS, *rest)} if is_one else {"doors": _DOORS, "rest": rest}
+    yield from _running(folder, environ, beside.authority if has_tls else None, found_by, hosted)
 
 
 def _running(
-    python: list[str], folder: Path, environ: dict[str, str], authority: Authority | None, found_by: str
+    folder: Path,
+    environ: dict[str, str],
+    authority: Authority | None,
+    found_by: str,
+    hosted: Mapping[str, tuple[str, ...]],
 ) -> Iterator[Place]:
-    hosted = {"doors": _DOORS, "rest": tuple(name for name in installed_services() if name not in _DOORS)}
     ports = {process: (free_ports(1), free_ports(1), free_ports(1)) for process in hosted}
     if found_by.startswith("http"):
         environ |= {"STYLOBATE_DISCOVERY": "consul", "STYLOBATE_CONSUL_URL": found_by, "STYLOBATE_CONSUL_ADVERTISE": HOST}
@@ -145,7 +155,7 @@ def _running(
         for process, names in hosted.items():
             own = dict(zip(("GRPC", "HTTP", "ADMIN"), map(str, ports[process]), strict=True))
             environment = environ | {f"STYLOBATE_{kind}_PORT": port for kind, port in own.items()}
-            command = [*python, "serve", *names]
+            command = [*_COMMAND, "serve", *names]
             children[process] = stack.enter_context(running(command, cwd=folder, env=environment, stdout=log, stderr=log))
         port = ports["doors"][1]
         wait_for(lambda: answers(port, authority), children["doors"])

@@ -59,13 +59,19 @@ def is_free(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def baseline(application: str, environment: Mapping[str, str] | None = None) -> Iterator[tuple[int, Processes]]:
-    """Serve ``bench.baselines.<application>`` with uvicorn, as the platform does; give its port."""
+def baseline(
+    application: str, environment: Mapping[str, str] | None = None, *, tls: tuple[Path, Path] | None = None
+) -> Iterator[tuple[int, Processes]]:
+    """Serve ``bench.baselines.<application>`` with uvicorn, as the platform does; give its port.
+
+    :param tls: files of a certificate and its key.
+    """
     port = free_ports(1)
     target = f"bench.baselines.{application}:application"
     arguments = [
         *("--host", HOST, "--port", str(port), "--loop", "uvloop", "--http", "httptools", "--ws", "none", "--lifespan", "off"),
         *("--no-access-log", "--no-server-header", "--no-date-header", "--no-proxy-headers", "--log-level", "warning"),
+        *(() if tls is None else ("--ssl-certfile", str(tls[0]), "--ssl-keyfile", str(tls[1]))),
     ]
     command = [sys.executable, "-m", "uvicorn", target, *arguments]
     with running(command, cwd=ROOT, env=os.environ | (environment or {})) as child:
