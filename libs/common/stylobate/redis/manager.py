@@ -137,7 +137,7 @@ class RedisManager:
     ) -> list[Reply | None]:
         """Run a script several times, at least once, on a Cluster, with keys of several slots of one master each.
 
-        :param calls: the keys of each, of which the first says which master, and its arguments.
+        :param calls: keys and arguments of each; its first key says which master.
         :returns: the replies; None for one that did nothing, as slots are on the move; RedisUnavailableError of a master that
             is away.
         """
