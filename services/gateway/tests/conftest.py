@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import entry_points
 from ipaddress import ip_network
 from pathlib import Path
@@ -108,6 +108,13 @@ class _GatewayApp(MemoryApp):
         self.left_out[module] = findings
 
 
+@cache
+def _service(name: str) -> Any:
+    """Return what a service is declared as."""
+    (point,) = entry_points(group="stylobate.services", name=name)
+    return point.load()
+
+
 class _Away(RateLimitServicer):
     """A ratelimit service that cannot be reached."""
 
@@ -174,8 +181,7 @@ async def running(
     async with _GatewayApp(str(modules)) as app:
         app.counts_limits = bool(rules)
         for name in services:
-            (point,) = entry_points(group="stylobate.services", name=name)
-            await app.build(name, point.load().in_memory)
+            await app.build(name, _service(name).in_memory)
         if is_limiter_away:
             app.servicer(add_RateLimitServiceServicer_to_server, _Away())
         if rules:

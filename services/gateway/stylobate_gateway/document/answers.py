@@ -1,6 +1,7 @@
 """What an operation may answer with: problems with the codes that go with each status, and the headers of every answer."""
 
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 from stylobate.http.problem import MEDIA_TYPE
@@ -129,9 +130,10 @@ def problem_schemas(base: Mapping[str, Any], names: Collection[str], own: Collec
     return schemas
 
 
-def _codes(area: str, status: int) -> list[str]:
+@cache
+def _codes(area: str, status: int) -> tuple[str, ...]:
     areas = {"common", "gateway", *_AREAS[area]}
-    return sorted(name for name, reason in known_reasons().items() if reason.status == status and reason.area in areas)
+    return tuple(sorted(name for name, reason in known_reasons().items() if reason.status == status and reason.area in areas))
 
 
 def _schema(base: Mapping[str, Any], status: int, codes: list[str], *, is_open: bool) -> dict[str, Any]:

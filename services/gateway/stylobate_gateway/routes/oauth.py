@@ -16,6 +16,7 @@ from stylobate.identity.public_key import ALGORITHMS
 from stylobate_gateway.document.answers import Responses, refuses
 from stylobate_gateway.document.oauth import FORM, answers, takes
 from stylobate_gateway.errors import RouteNotFoundError
+from stylobate_gateway.routes.late import LateRoute
 from stylobate_gateway.schemas.oauth import (
     ASSERTION_TYPE,
     OAuthMetadata,
@@ -44,7 +45,7 @@ class _RefusedError(Exception):
 
 def routes(auth: grpc.aio.Channel, public_url: str) -> APIRouter:
     """Return the routes. They read their forms themselves: RFC 6749 says how, and how they refuse."""
-    router = APIRouter(tags=["oauth"], generate_unique_id_function=lambda route: route.name)
+    router = APIRouter(tags=["oauth"], route_class=LateRoute, generate_unique_id_function=lambda route: route.name)
     stub: Any = OAuthServiceStub(auth)
 
     @router.post("/oauth2/token", responses=answers(OAuthToken, "A token"), openapi_extra=takes(OAuthTokenForm))

@@ -15,6 +15,7 @@ from stylobate_gateway.catalogue import Catalogue
 from stylobate_gateway.document.answers import refuses
 from stylobate_gateway.errors import RouteNotFoundError
 from stylobate_gateway.html import HEADERS, SCRIPT, docs_page, home_page, problem_page
+from stylobate_gateway.routes.late import LateRoute
 from stylobate_gateway.routes.route import refuse_nobody
 from stylobate_gateway.schemas.catalogue import JwkSet
 from stylobate_gateway.schemas.common import in_path
@@ -56,7 +57,7 @@ def routes(  # noqa: C901  one short function for each route
     :param with_home: whether there is a home page.
     :param is_open: whether what there is to call is shown to everyone: else the document needs a token, and ``/docs`` is not.
     """
-    router = APIRouter(generate_unique_id_function=lambda route: route.name)
+    router = APIRouter(route_class=LateRoute, generate_unique_id_function=lambda route: route.name)
     tokens = TokenServiceStub(auth)
 
     @router.get(

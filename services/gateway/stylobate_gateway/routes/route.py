@@ -1,11 +1,10 @@
 """How a route of the API is held to what it declares: who may ask, which query it knows, which bodies it takes."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
-from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Match
 from stylobate import strict_json
 from stylobate.errors import InvalidInputError, MalformedJsonError, UnauthenticatedError, UnsupportedMediaTypeError, Violation
@@ -16,13 +15,14 @@ from stylobate_gateway.errors import ContentCodingUnsupportedError
 from stylobate_gateway.exchange import Exchange
 from stylobate_gateway.idempotency import has_key, key_of
 from stylobate_gateway.routes.filters import BEGINNING
+from stylobate_gateway.routes.late import LateRoute
 from stylobate_gateway.routes.plain import Handler, plain
 
 _JSON = ("application/json",)
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
-class ApiRoute(APIRoute):
+class ApiRoute(LateRoute):
     """Reads once, when it is made, what its operation in the document says; refuses what does not fit before its code runs.
 
     A token is needed unless ``security`` is given in ``openapi_extra``. The bodies taken are those of its ``requestBody``, else
@@ -34,21 +34,35 @@ class ApiRoute(APIRoute):
     """Whether a body is all that it takes: such are found and answered by themselves, with :attr:`answered`."""
     answered: Handler
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **described: Any) -> None:
+        """Take what FastAPI's routes take."""
+        super().__init__(path, endpoint, **described)
+        self.openapi_extra = described.get("openapi_extra")
+        self.tags = described.get("tags") or []
+        handle = plain(path, endpoint, described.get("status_code"))
+        self.is_plain = handle is not None
+        if handle is not None:
+            self.answered = self._checked(handle, frozenset(), has_body=True)
+
     def get_route_handler(self) -> Handler:
         """Return the handler."""
-        short = plain(self)
-        handle = short or super().get_route_handler()
-        self.is_plain = short is not None
+        if self.is_plain:
+            return self.answered
+        known = frozenset(field.alias for field in get_flat_params(self.dependant) if isinstance(field.field_info, params.Query))
+        return self._checked(super().get_route_handler(), known, has_body=self.body_field is not None)
+
+    def _checked(self, handle: Handler, known: Collection[str], *, has_body: bool) -> Handler:
+        """Return the handler with what is looked at before it.
+
+        :param known: names of its queries.
+        """
         described = self.openapi_extra or {}
         needs_token = "security" not in described
         body = described.get("requestBody", {})
-        has_body = self.body_field is not None or _WITH_BODY & {*(self.methods or ())}
-        taken = tuple(body.get("content", _JSON if has_body else ()))
+        taken = tuple(body.get("content", _JSON if has_body or _WITH_BODY & {*(self.methods or ())} else ()))
         needs_body = body.get("required", False)
         is_secret = "accounts" in self.tags
-        flat = get_flat_params(self.dependant)
         has_filters = described.get("x-stylobate-filters", False)
-        known = frozenset(field.alias for field in flat if isinstance(field.field_info, params.Query))
 
         async def checked(request: Request) -> Response:
             if needs_token:
@@ -69,7 +83,6 @@ class ApiRoute(APIRoute):
                 answer.headers["cache-control"] = "no-store"  # RFC 6749 §5.1
             return answer
 
-        self.answered = checked
         return checked
 
 
