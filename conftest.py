@@ -3,6 +3,7 @@
 import gc
 import logging
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,17 @@ class _Lost(logging.Handler):
 _lost = _Lost()
 
 
-def pytest_configure() -> None:
-    """Keep the collector from looking again and again at what is imported and collected, which stays; see below."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the collector from looking again and again at what is imported and collected, which stays; see below.
+
+    Each worker begins to import at another folder: of what is not compiled yet, as after a clone, each compiles a part.
+    """
     gc.disable()
     logging.getLogger("asyncio").addHandler(_lost)
+    worker = getattr(config, "workerinput", None)
+    if worker is not None and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        first = int(worker["workerid"].removeprefix("gw")) % len(config.args)
+        config.args[:] = config.args[first:] + config.args[:first]
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +67,16 @@ _FIRST = ("tests/contract/", "libs/common/tests/http/")
 """Those that share a platform for minutes, one after the other, and those that wait most."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest, beside those that work most; short ones fill the gaps at the end."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Begin with the longest, beside those that work most; short ones fill the gaps at the end.
+
+    First every worker gets the same order, wherever it began.
+    """
+    folders = config.getini("testpaths")
+    if config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        items.sort(key=lambda item: folders.index(item.nodeid.partition("/")[0]))
+    yield
     places = {first: place for place, first in enumerate(_FIRST)}
     items.sort(key=lambda item: next((place for first, place in places.items() if item.nodeid.startswith(first)), len(_FIRST)))
 
@@ -80,11 +96,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
     from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415  not everybody has it
 
+    @cache
+    def scope(name: str) -> str:
+        file = Path(name)
+        is_package = (config.rootpath / file.parent / "__init__.py").exists()
+        return str(file.parent if is_package else file)
+
     class Together(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = Path(nodeid.partition("::")[0])
-            is_package = (config.rootpath / file.parent / "__init__.py").exists()
-            return str(file.parent if is_package else file)
+            return scope(nodeid.partition("::")[0])
 
     return Together(config, log)
 

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from stylobate.identity import Principal, PrincipalKind
 from stylobate.identity.public_key import read_public_key
 from stylobate.ids import new_id
+from stylobate.testing.rsa_key import rsa_key
 from stylobate_auth.api_key import ApiKey, ApiKeyDraft, NewApiKey, Standing
 from stylobate_auth.client_assertion import ClientAssertions
 from stylobate_auth.errors import AuthInvalidInputError, OAuthClientError, PublicKeyTakenError
@@ -26,7 +27,7 @@ ISSUER = "https://api.example.com"
 ENDPOINT = f"{ISSUER}/oauth2/token"
 DAY = timedelta(days=1)
 ED, EC = ed25519.Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())
-RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+RSA = rsa_key()
 
 
 def _b64(data: bytes) -> str:

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from jwt.algorithms import RSAAlgorithm
 from stylobate.errors import TokenInvalidError, UnauthenticatedError
 from stylobate.identity.access_token import IssuerUnknownError, key_id_of, parse_jwks, verify_access_token
+from stylobate.testing.rsa_key import rsa_key
 
 NOW = 1_800_000_000
-EDWARDS, RSA = Ed25519PrivateKey.generate(), rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EDWARDS, RSA = Ed25519PrivateKey.generate(), rsa_key()
 CLAIMS: dict[str, Any] = {
     "iss": "stylobate", "aud": "stylobate", "sub": "user-1", "client_id": "stylobate", "tenant": "default", "sid": "session-1",
     "jti": "token-1", "iat": NOW, "exp": NOW + 300, "roles": ["user"], "scope": "", "auth_time": NOW, "acr": "1", "amr": ["pwd"],

