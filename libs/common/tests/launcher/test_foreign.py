@@ -3,10 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from stylobate.launcher.embedded.folders import run_folder
@@ -104,26 +103,35 @@ def _own_environ() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
 
 
-def _said(
-    *command: str, cwd: Path, before: Sequence[str] = (), stdout: Any = subprocess.PIPE
-) -> subprocess.CompletedProcess[str]:
+def _said(*command: str, cwd: Path, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Run a command there; return what it said."""
     arguments = [*before, *commands.ANEW, *command]
-    streams = {"stdout": stdout, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.run(arguments, cwd=cwd, env=_own_environ(), timeout=60, check=False, **streams)
+    return subprocess.run(arguments, cwd=cwd, env=_own_environ(), capture_output=True, text=True, timeout=60, check=False)
 
 
 def _is_one_line(done: subprocess.CompletedProcess[str]) -> bool:
     return done.returncode == 2 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["up", "status", "down", "logs", "init x", "config check", "reset", "restart", "demo"])
-def test_a_folder_that_is_gone_is_one_line(tmp_path, command) -> None:
-    """The shell stands in a folder that somebody removed: each command says so."""
+@pytest.fixture
+def gone(tmp_path) -> Iterator[Path]:
+    """Give a way into a folder that was removed, as long as the test stands in it."""
     place = tmp_path / "gone"
     place.mkdir()
-    script = f"rmdir {place} && exec {sys.executable} -m stylobate.launcher {command}"
-    done = subprocess.run(["sh", "-c", script], cwd=place, capture_output=True, text=True, timeout=60, check=False)
+    opened = os.open(place, os.O_RDONLY)
+    place.rmdir()
+    yield Path(f"/proc/{os.getpid()}/fd/{opened}")
+    os.close(opened)
+
+
+COMMANDS = ["up", "status", "down", "logs", "init x", "config check", "reset", "restart", "demo"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="a folder of Linux")
+@pytest.mark.parametrize(("command", "is_anew"), [("up", True), *((command, False) for command in COMMANDS)])
+def test_a_folder_that_is_gone_is_one_line(gone, command, is_anew) -> None:
+    """The shell stands in a folder that somebody removed: each command says so, and Python is begun there."""
+    done = commands.run(*command.split(), folder=gone, environ=_own_environ(), is_anew=is_anew)
     assert _is_one_line(done), done.stderr
     assert "is gone" in done.stderr
 
@@ -138,13 +146,16 @@ def test_a_place_where_nothing_can_be_made_is_one_line(tmp_path, place) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("command", ["version", "reset", "status"])
-def test_an_output_that_is_full_is_one_line(tmp_path, command) -> None:
+@pytest.mark.parametrize(("command", "is_anew"), [("version", True), ("version", False), ("reset", False), ("status", False)])
+def test_an_output_that_is_full_is_one_line(tmp_path, command, is_anew) -> None:
     """What goes to a file on a full disk is not lost without a word, nor with a traceback."""
-    with Path("/dev/full").open("w") as full:
-        done = _said(*command.split(), cwd=tmp_path, stdout=full)
-    assert _is_one_line(done), done.stderr
-    assert "No space left" in done.stderr
+    with Path("/dev/full").open("wb") as full, (tmp_path / "errors").open("w+b") as errors, Path("/dev/null").open("rb") as given:
+        streams = (given, full, errors)
+        started = commands.start(command, folder=tmp_path, environ=_own_environ(), streams=streams, is_anew=is_anew)
+        code = started.wait(60)
+    said = (tmp_path / "errors").read_text()
+    assert (code, said.count("\n"), said[:7]) == (2, 1, "error: "), said
+    assert "No space left" in said
 
 
 def test_a_project_that_cannot_be_written_is_one_line(tmp_path) -> None:

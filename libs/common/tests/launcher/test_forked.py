@@ -20,15 +20,17 @@ from stylobate.services import key_holders
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.until import until
 
+EXPORTER = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 
 
 @asynccontextmanager
 async def running(folder: Path, **more: str) -> AsyncIterator[ForkServer]:
-    """Run a fork server whose children know no database."""
+    """Run a fork server whose children know no database; what is imported is told in the logs."""
     generate_service_keys(folder / "identity", key_holders())
     environ = {name: value for name, value in os.environ.items() if not name.startswith("STYLOBATE_")}
     environ |= {"STYLOBATE_IDENTITY_FOLDER": str(folder / "identity"), "STYLOBATE_REDIS_URL": "redis://127.0.0.1:1/0"}
+    environ["PYTHONPROFILEIMPORTTIME"] = "1"
     made = ForkServer(environ | more, folder)
     made.start()
     yield made
@@ -70,7 +72,10 @@ def sockets_of(pid: int) -> set[str]:
 
 
 async def test_children_live_apart_and_their_ends_are_told(server, server_run, tmp_path) -> None:
-    """Each has its session, log, name and sockets; one that is killed, one that stops, one that cannot begin are told apart."""
+    """Each has its session, log, name and sockets; one that is killed, one that stops, one that cannot begin are told apart.
+
+    Children of a server that was killed end with it and are told as killed; the next fork starts another server.
+    """
     killed, stopped = (server.child(limiter(server_run, name)) for name in ("one", "two"))
     for child in (killed, stopped):
         child.start()
@@ -91,19 +96,14 @@ async def test_children_live_apart_and_their_ends_are_told(server, server_run, t
     assert "error: " in hopeless.last_words(1)
     killed.start()
     assert await node_of(server_run, "one") == "one"
-    await killed.stop()
-
-
-async def test_a_server_that_was_killed_is_begun_again(server, server_run) -> None:
-    """Its children end with it and are told as killed; the next fork starts another server."""
-    child = server.child(limiter(server_run, "one"))
-    child.start()
-    await node_of(server_run, "one")
-    os.kill(server.pid, signal.SIGKILL)
-    assert await child.wait() != 0
-    child.start()
+    assert EXPORTER not in (tmp_path / "forkserver.out").read_text()
+    first = server.pid
+    os.kill(first, signal.SIGKILL)
+    assert await killed.wait() != 0
+    killed.start()
+    assert server.pid != first
     assert await node_of(server_run, "one") == "one"
-    await child.stop()
+    await killed.stop()
 
 
 @pytest.fixture
@@ -150,14 +150,12 @@ async def test_a_number_that_became_another_process_is_left_alone(server, server
     await child.stop()
 
 
-@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:1"])
-async def test_what_sends_traces_is_imported_once(server_run: Path, tmp_path: Path, endpoint: str) -> None:
+async def test_what_sends_traces_is_imported_once(server_run: Path, tmp_path: Path) -> None:
     """Before the forks, and only where the settings name a collector; a child imports none of it."""
-    exporter = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
-    async with running(tmp_path, STYLOBATE_TRACE_ENDPOINT=endpoint, PYTHONPROFILEIMPORTTIME="1") as server:
+    async with running(tmp_path, STYLOBATE_TRACE_ENDPOINT="http://127.0.0.1:1") as server:
         child = server.child(limiter(server_run, "one"))
         child.start()
         await node_of(server_run, "one")
-        assert (exporter in (tmp_path / "forkserver.out").read_text()) is bool(endpoint)
-        assert exporter not in (tmp_path / "one.out").read_text()
+        assert EXPORTER in (tmp_path / "forkserver.out").read_text()
+        assert EXPORTER not in (tmp_path / "one.out").read_text()
         await child.stop()
