@@ -27,6 +27,7 @@ from stylobate.identity.service_keys import generate_service_keys
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.outbox import Event
 from stylobate.services import installed_services, key_holders
+from stylobate.testing.cluster import give_empty_cluster
 from stylobate.testing.until import until
 
 PASSWORD = "correct horse battery staple"
@@ -259,6 +260,7 @@ async def test_redis_is_not_needed(tmp_path: Path, empty_database: str) -> None:
 async def test_without_the_database_tokens_still_verify(tmp_path: Path, redis_url: str) -> None:
     """Register, login, refresh say DATABASE_UNAVAILABLE; a verified token holds; all is well when it is back."""
     run = run_folder(tmp_path)
+    give_empty_cluster(tmp_path / "data")
     server = EmbeddedPostgres(tmp_path / "data", run, options={"fsync": "off"})
     await server.start()
     await server.ready()

@@ -13,6 +13,7 @@ from stylobate.idempotency import Claim
 from stylobate.idempotency.postgres import PostgresIdempotencyLedger
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
 from stylobate.outbox import partition_of
+from stylobate.testing.cluster import give_empty_cluster
 from stylobate.testing.until import until
 from stylobate_state.model import Change, StateKey, Written
 from stylobate_state.store.postgres import PostgresStateStore
@@ -104,6 +105,7 @@ async def test_groups_and_batches_in_opposite_orders_meet_no_deadlock(database_f
 
 async def test_a_server_that_is_gone(tmp_path):
     """Every call says DATABASE_UNAVAILABLE with a time to come back, health says why, and it works again afterwards."""
+    give_empty_cluster(tmp_path / "postgres")
     server = EmbeddedPostgres(tmp_path / "postgres", run_folder(tmp_path))
     await server.start()
     await server.ready()

@@ -1,7 +1,7 @@
-"""A database cluster as a first `up` leaves it, made once in a run of tests and copied to each platform.
+"""Database clusters that are made once in a run of tests and copied: as a first `up` leaves one, and as a first start does.
 
-It is small, as it is copied often: without the databases that nobody opens, and with a log of short segments. Its servers do not
-wait for the disk (``fsync``), as tests kill servers and not machines.
+They are small, as they are copied often: with a log of short segments, and that of platforms without the databases that nobody
+opens. Their servers do not wait for the disk (``fsync``), as tests kill servers and not machines.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ def give_cluster(data: Path) -> None:
 
     It is a link into the run's shared folder: a thousand files are made there with a fraction of the work, as they are removed.
     """
-    data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = shared_folder() / f"cluster-{token_hex(8)}"
-    subprocess.run(["cp", "-a", str(_template()), str(place)], check=True)  # noqa: S603, S607  with owners, which shutil leaves out
+    _copy(_template("data"), place)
+    data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     data.symlink_to(place)
 
 
@@ -39,35 +39,57 @@ def drop_cluster(data: Path) -> None:
         data.unlink()
 
 
+def give_empty_cluster(data: Path) -> None:
+    """Make the data folder of an embedded PostgreSQL as its first start would; it must be absent. A tenth of what that costs."""
+    data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _copy(_template("empty"), data)
+
+
+def _copy(template: Path, folder: Path) -> None:
+    subprocess.run(["cp", "-a", str(template), str(folder)], check=True)  # noqa: S603, S607  with owners, which shutil leaves out
+
+
 @cache
-def _template() -> Path:
-    """Return the one of this run."""
-    folder = shared_folder()
-    with one_at_a_time(folder):
-        if not (folder / "data").exists():
+def _template(name: str) -> Path:
+    """Return the one of this run: ``data``, ``empty``."""
+    made = shared_folder() / name
+    if name != "empty":
+        _template("empty")
+    with one_at_a_time(shared_folder()):
+        if not made.exists():
             with ThreadPoolExecutor(max_workers=1) as apart:  # a loop may be running here
-                apart.submit(asyncio.run, _make(folder)).result()
-    return folder / "data"
+                apart.submit(asyncio.run, _make(made)).result()
+    return made
 
 
-async def _make(folder: Path) -> None:
-    fresh = folder / "fresh"
+async def _make(made: Path) -> None:
+    fresh = made.with_name("fresh")
     shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
+    is_empty = made.name == "empty"
+    if not is_empty:
+        _copy(made.with_name("empty"), fresh)
     run = run_folder(fresh)
     server = EmbeddedPostgres(fresh, run, options={"fsync": "off"})
     try:
         await server.start()
         await server.ready()
-        environ = os.environ | {"STYLOBATE_DATABASE_URL": server.url}
-        done = await asyncio.to_thread(commands.run, "db", "upgrade", folder=folder, environ=environ)
-        if done.returncode:
-            raise AssertionError(f"`db upgrade` failed: {done.stderr}")
-        await drop_unused(server.url)
+        if not is_empty:
+            await _fill(server.url, made.parent)
     finally:
         await server.stop()
         shutil.rmtree(run, ignore_errors=True)
-    _settle(fresh / "cluster")
-    fresh.rename(folder / "data")
+    if is_empty:
+        _settle(fresh / "cluster")
+    fresh.rename(made)
+
+
+async def _fill(url: str, folder: Path) -> None:
+    """Bring up what a platform needs, and drop what it does not open."""
+    environ = os.environ | {"STYLOBATE_DATABASE_URL": url}
+    done = await asyncio.to_thread(commands.run, "db", "upgrade", folder=folder, environ=environ)
+    if done.returncode:
+        raise AssertionError(f"`db upgrade` failed: {done.stderr}")
+    await drop_unused(url)
 
 
 def _settle(cluster: Path) -> None:

@@ -26,6 +26,7 @@ from stylobate.launcher.embedded import (
     run_folder,
 )
 from stylobate.redis import RedisManager
+from stylobate.testing.cluster import give_empty_cluster
 from stylobate.testing.databases import Databases
 from stylobate.testing.logs import plain_logs
 from stylobate.testing.ports import free_ports
@@ -56,6 +57,7 @@ def postgres_url() -> Iterator[str]:
     """Give the address of a PostgreSQL that runs for the whole session."""
     folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=shared_folder()))
     folder.chmod(0o711)  # the server may run as another user
+    give_empty_cluster(folder / "data")
     run = run_folder(folder)
     server = EmbeddedPostgres(folder / "data", run, options=_FAST)
     yield from _running(server)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import asyncpg
 
 from stylobate.launcher.embedded import EmbeddedPostgres, run_folder
+from stylobate.testing.cluster import give_empty_cluster
 from stylobate.testing.until import until
 
 
@@ -34,6 +35,7 @@ class Pair:
 
     async def begin(self) -> None:
         """Start the primary, copy it, start the standby."""
+        give_empty_cluster(self._folder / "one")
         await self.primary.start()
         await self.primary.ready()
         (self._folder / "two").mkdir(exist_ok=True)

@@ -7,11 +7,13 @@ from pathlib import Path
 from stylobate.database import DatabaseManager
 from stylobate.health import BoundedCheck, Health, Status
 from stylobate.launcher.embedded import EmbeddedPostgres
+from stylobate.testing.cluster import give_empty_cluster
 from stylobate.testing.until import until
 
 
 async def test_a_frozen_database_is_told_at_once(server_run: Path, tmp_path: Path) -> None:
     """The first to ask waits no longer than the next, and the part is well again when the database is."""
+    give_empty_cluster(tmp_path / "data")
     server = EmbeddedPostgres(tmp_path / "data", server_run)
     await server.start()
     try:

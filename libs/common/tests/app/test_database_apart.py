@@ -15,6 +15,7 @@ from stylobate.database import DatabaseManager, MigrationSet, login
 from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.services import ServiceSpec
+from stylobate.testing.cluster import give_empty_cluster
 from stylobate.testing.until import until
 from stylobate.value_kinds import DatabaseUrl
 
@@ -33,6 +34,7 @@ async def server(tmp_path: Any, server_run: Any) -> AsyncIterator[EmbeddedPostgr
     rules = tmp_path / "hba.conf"
     rules.write_text("local all stylobate trust\nlocal all all scram-sha-256\n")
     tmp_path.chmod(0o755)
+    give_empty_cluster(tmp_path / "data")
     postgres = EmbeddedPostgres(tmp_path / "data", server_run, options={"fsync": "off", "hba_file": str(rules)})
     await _start(postgres)
     await _as_owner(postgres, "create role app superuser login password 'second'", "create database one", "create database two")

@@ -12,6 +12,7 @@ from stylobate.database import DatabaseManager, Limits
 from stylobate.errors import DatabaseUnavailableError, InvalidInputError, StylobateError, ValueRefusedError
 from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedPostgres
+from stylobate.testing.cluster import give_empty_cluster
 
 PASSES = (
     *("53000", "53100", "53200", "53300", "53400", "57000", "57014", "57P01", "57P02", "57P03", "57P04", "57P05"),
@@ -119,6 +120,7 @@ async def test_limits_are_kept_by_the_server(databases: Any) -> None:
 @pytest.fixture
 async def frozen(tmp_path: Any, server_run: Any) -> AsyncIterator[tuple[DatabaseManager, list[psutil.Process]]]:
     """Give a database with open connections, and the processes of its server, to be stopped."""
+    give_empty_cluster(tmp_path / "postgres")
     server = EmbeddedPostgres(tmp_path / "postgres", server_run, options={"fsync": "off"})
     await server.start()
     await server.ready()

@@ -8,6 +8,7 @@ import pytest
 from stylobate.config import ConfigError
 from stylobate.database import DatabaseManager, login
 from stylobate.launcher.embedded import EmbeddedPostgres
+from stylobate.testing.cluster import give_empty_cluster
 from stylobate.testing.until import until
 
 
@@ -17,6 +18,7 @@ async def server(tmp_path, server_run):
     rules = tmp_path / "hba.conf"
     rules.write_text("local all stylobate trust\nlocal all all scram-sha-256\n")
     tmp_path.chmod(0o755)
+    give_empty_cluster(tmp_path / "data")
     postgres = EmbeddedPostgres(tmp_path / "data", server_run, options={"fsync": "off", "hba_file": str(rules)})
     await postgres.start()
     await postgres.ready()

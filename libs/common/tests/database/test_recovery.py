@@ -8,12 +8,14 @@ from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.errors import DatabaseUnavailableError
 from stylobate.health import Status
 from stylobate.launcher.embedded import EmbeddedPostgres
+from stylobate.testing.cluster import give_empty_cluster
 from stylobate.testing.until import until
 
 
 @pytest.fixture
 async def server(tmp_path, server_run):
     """Give a PostgreSQL of this test's own, to be killed."""
+    give_empty_cluster(tmp_path / "postgres")
     server = EmbeddedPostgres(tmp_path / "postgres", server_run, options={"fsync": "off"})
     await server.start()
     await server.ready()

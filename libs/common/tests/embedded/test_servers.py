@@ -13,6 +13,7 @@ import psutil
 import pytest
 from stylobate.launcher.embedded import EmbeddedMongo, EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey, run_folder
 from stylobate.redis import RedisManager
+from stylobate.testing.cluster import give_empty_cluster
 from stylobate.testing.ports import free_ports
 from stylobate.testing.until import until
 
@@ -41,6 +42,7 @@ async def _postgres(url, sql):
 
 async def test_what_a_killed_postgres_left_is_waited_for(tmp_path, run):
     """A process of it that ends late keeps the next server from starting: it is started again."""
+    give_empty_cluster(tmp_path / "data")
     server = await _up(EmbeddedPostgres(tmp_path / "data", run, options=_FAST))
     connection = await asyncpg.connect(server.url)
     left = await connection.fetchval("select pg_backend_pid()")
@@ -97,6 +99,7 @@ async def test_valkey_keeps_its_data_over_stop_and_kill(tmp_path, run):
 
 async def test_data_of_another_version_are_refused(tmp_path, run):
     """A folder that another major version wrote is left alone, with one line that says so."""
+    give_empty_cluster(tmp_path / "data")
     server = await _up(EmbeddedPostgres(tmp_path / "data", run, options=_FAST))
     await server.stop()
     (tmp_path / "data" / "cluster" / "PG_VERSION").write_text("12\n")
@@ -121,6 +124,7 @@ async def test_an_interrupted_first_start_is_begun_anew(tmp_path, run):
 
 async def test_the_lock_of_a_killed_server_whose_pid_is_taken_is_no_hindrance(tmp_path, run):
     """In a container the pids begin anew: the lock names another program then."""
+    give_empty_cluster(tmp_path / "data")
     server = await _up(EmbeddedPostgres(tmp_path / "data", run, options=_FAST))
     await server.stop()
     lines = [str(os.getpid()), str(tmp_path / "data" / "cluster"), "1", "5432", str(run), "", "0 0", "ready"]
@@ -131,6 +135,7 @@ async def test_the_lock_of_a_killed_server_whose_pid_is_taken_is_no_hindrance(tm
 
 async def test_a_second_server_on_the_same_data_says_so(tmp_path, run):
     """Two servers never share a folder; the second one is told why, and the first one works on."""
+    give_empty_cluster(tmp_path / "data")
     postgres = await _up(EmbeddedPostgres(tmp_path / "data", run, options=_FAST))
     with pytest.raises(EmbeddedServerError, match=r"lock file .* already exists"):
         await _up(EmbeddedPostgres(tmp_path / "data", run, options=_FAST))

@@ -7,10 +7,12 @@ from stylobate.database import DatabaseManager, MigrationSet, Migrator
 from stylobate.launcher.embedded import EmbeddedPostgres
 from stylobate.leases import LeaseManager
 from stylobate.leases.postgres import PostgresLeaseStore
+from stylobate.testing.cluster import give_empty_cluster
 
 
 async def test_work_stops_when_the_lease_cannot_be_renewed(tmp_path, server_run):
     """Without the database a holder cannot know whether it still holds: it stops before its time is over, and goes on later."""
+    give_empty_cluster(tmp_path / "postgres")
     server = EmbeddedPostgres(tmp_path / "postgres", server_run, options={"fsync": "off"})
     await server.start()
     await server.ready()
