@@ -37,6 +37,7 @@ $(UV):
 	@$(UV) venv --quiet --seed $(if $(ANOTHER),--clear,--allow-existing) --python $(PYTHON) .venv
 	@$(UV) pip sync --quiet --require-hashes requirements/runtime.lock
 	@$(UV) pip install --quiet --no-deps --no-build-isolation $(EDITABLE)
+	@$(BIN)/python -m compileall -q -x /templates/ libs/common/stylobate services/*/stylobate_*
 	@touch $@
 
 .venv/dev.stamp: .venv/runtime.stamp requirements/dev.lock

@@ -1,10 +1,11 @@
 """What an order costs is decided by the shop alone: no caller changes a field, whatever is sent to which door of state."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stylobate.errors import StylobateError
 from stylobate.modules.state import StateObject
@@ -48,21 +49,31 @@ async def write(user: TestUser, how: str, key: str, data: Any) -> None:
             raise
 
 
+@pytest.fixture
+async def shop() -> AsyncIterator[ActionTester]:
+    """Give a shop; each example places an order of its own."""
+    async with ActionTester.open(SHOP) as opened:
+        yield opened
+
+
 @pytest.mark.parametrize("who", [*ROLES, "anonymous"])
-@settings(max_examples=25)  # each serves the shop anew
-@given(st.lists(st.tuples(st.sampled_from(["put", "patch", "pay", "ship", "cancel", "delete"]), patches), min_size=1, max_size=4))
-async def test_an_order_keeps_its_items_and_its_price(who: str, asked: list[tuple[str, Any]]) -> None:
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    asked=st.lists(
+        st.tuples(st.sampled_from(["put", "patch", "pay", "ship", "cancel", "delete"]), patches), min_size=1, max_size=4
+    )
+)
+async def test_an_order_keeps_its_items_and_its_price(shop: ActionTester, who: str, asked: list[tuple[str, Any]]) -> None:
     """Moving it is all that anyone may do, and each only where the machine lets them; also after it was deleted."""
-    async with ActionTester.open(SHOP) as shop:
-        owner, reader = shop.user("owner", "user"), shop.user("root", "admin")
-        user = shop.anonymous if who == "anonymous" else shop.user(who, *ROLES[who])
-        key = (await owner.call("shop.place_order", TEA))["id"]
-        before = await reader.state.get("orders", key)
-        for how, data in asked:
-            await write(user, how, key, data)
-            after = await reader.state.get("orders", key)
-            compare(who, how, before, after)
-            before = after
+    owner, reader = shop.user("owner", "user"), shop.user("root", "admin")
+    user = shop.anonymous if who == "anonymous" else shop.user(who, *ROLES[who])
+    key = (await owner.call("shop.place_order", TEA))["id"]
+    before = await reader.state.get("orders", key)
+    for how, data in asked:
+        await write(user, how, key, data)
+        after = await reader.state.get("orders", key)
+        compare(who, how, before, after)
+        before = after
 
 
 def compare(who: str, how: str, before: StateObject | None, after: StateObject | None) -> None:
