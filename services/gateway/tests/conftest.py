@@ -195,7 +195,7 @@ async def running(
         listener = HttpListener(app.application, bound, grace_s=1, express=app.express)
         await listener.start()
         try:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS) as client:
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, timeout=60) as client:
                 await until(app.checks["catalogue"], lambda found: not ("actions" in services and found.details))
                 yield Gateway(app, port, client, asked)
         finally:

@@ -33,7 +33,7 @@ async def test_a_stopping_server_loses_no_call():
         channel.inner.pick()
         await until(lambda: len(streams(channel)) == 2)
         async with under_load(channel) as answers:
-            for turn in range(6):
+            for turn in range(4):
                 place = turn % 2
                 await servers[place].stop(10)
                 servers[place] = build_server(servicers(Probe(), Users()), addresses=[f"127.0.0.1:{ports[place]}"], **options)
@@ -63,7 +63,7 @@ async def test_a_process_of_two_behind_a_port_hands_over(tls: TlsSettings):
         await until(lambda: all(len(streams(channel)) == 1 for channel in channels))
         async with AsyncExitStack() as loads:
             answers = [await loads.enter_async_context(under_load(channel)) for channel in channels]
-            for turn in range(6):
+            for turn in range(4):
                 place = turn % 2
                 await servers[place].stop(10)
                 assert all(len(streams(channel)) == 1 for channel in channels)
