@@ -15,7 +15,7 @@ from stylobate.app.turns import FairQueue
 _AT_ONCE = 1
 """Handshakes that begin in a turn of the loop: a turn costs next to nothing beside one, so more would bring nothing."""
 _MOST_WAITING = 512
-"""That have spoken and wait: about as many as are done in a second. While there are so many who connects is closed."""
+"""That have spoken and wait: about as many as are done in a second. While there are that many, who connects is closed."""
 
 
 class Handshakes:

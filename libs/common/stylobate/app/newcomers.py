@@ -43,7 +43,7 @@ class Newcomers:
         self._born[-1] += 1
 
     def end(self, age: int) -> None:
-        """Count one no longer, that began so many looks ago."""
+        """Count one no longer, that began that many looks ago."""
         if age < len(self._born):
             self._born[-1 - age] -= 1
             self.count -= 1

@@ -135,7 +135,7 @@ class AuditTrail(Generic[T_contra]):
                 self._say_loss()
 
     async def _flush(self, fewest: int = 1) -> None:
-        """Write what waits, a batch, and more as long as so many wait. What cannot be written now stays, first in the queue.
+        """Write what waits, a batch, and more as long as that many wait. What cannot be written now stays, first in the queue.
 
         :param fewest: what came while a batch was written is often a few, which cost as much as many: these wait for others.
         """
