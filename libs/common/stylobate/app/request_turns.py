@@ -175,7 +175,7 @@ class RequestTurns:
 
     @property
     def has_long_line(self) -> bool:
-        """Whether so many newcomers wait that further ones are better off before they are accepted."""
+        """Whether enough newcomers wait that further ones are better off before they are accepted."""
         return self.queue.stranger_count >= _LONG_LINE
 
     def has_soon_turn(self, whose: str) -> bool:
