@@ -4,13 +4,13 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 from stylobate.testing.plain_http import NO_TLS
 from stylobate.testing.platform import Platform
 from stylobate.testing.until import until
 
 from .conftest import PASSWORD, Visitor
 
-TIMES = 50
 NEW = "another horse and battery"
 
 
@@ -20,10 +20,11 @@ async def _me(platform: Platform, token: str) -> int:
         return (await http.get("/v1/auth/me", headers={"authorization": f"Bearer {token}"})).status_code
 
 
-async def test_a_login_right_after_a_change_holds_and_every_other_session_ends(platform: Platform) -> None:
-    """50 times: the new session and the one that asked are let in at once, all others are put out everywhere, for good."""
+@pytest.mark.parametrize("times", [20, pytest.param(100, marks=pytest.mark.soak)])
+async def test_a_login_right_after_a_change_holds_and_every_other_session_ends(platform: Platform, times: int) -> None:
+    """Each time the new session and the one that asked are let in at once, all others are put out everywhere, for good."""
     async with httpx.AsyncClient(base_url=platform.gateway, timeout=60, verify=NO_TLS) as http:
-        for number in range(TIMES):
+        for number in range(times):
             visitor = Visitor(http, f"198.51.100.{number}")
             await visitor.register()
             mine, *others = [await _token(visitor, PASSWORD) for _ in range(3)]

@@ -11,6 +11,8 @@ PATIENCE_S = 60.0
 _PAUSE_S = 0.005
 _PAUSE_OF_A_THREAD_S = 0.05
 """At least, and as long as the asking took: other processes answer it on the same cores."""
+_LONGEST_PAUSE_S = 0.1
+"""In a coroutine, where the asking may have been waiting itself."""
 
 
 async def until(ask: Callable[[], Any], that: Callable[[Any], object] = bool, *, within_s: float = PATIENCE_S) -> Any:
@@ -24,11 +26,12 @@ async def until(ask: Callable[[], Any], that: Callable[[Any], object] = bool, *,
     try:
         async with asyncio.timeout(within_s) as patience:
             while True:
+                began = monotonic()
                 asked: Awaitable[Any] | Any = ask()
                 answer = await asked if isawaitable(asked) else asked
                 if that(answer):
                     return answer
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(min(max(_PAUSE_S, monotonic() - began), _LONGEST_PAUSE_S))
     except TimeoutError:
         if not patience.expired():
             raise
