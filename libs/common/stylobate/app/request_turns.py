@@ -174,6 +174,11 @@ class RequestTurns:
         return True
 
     @property
+    def lasts(self) -> bool:
+        """Whether there has been too much to do for long enough to refuse any of it."""
+        return self._lasts(self._loop.time())
+
+    @property
     def has_long_line(self) -> bool:
         """Whether enough newcomers wait that further ones are better off before they are accepted."""
         return self.queue.stranger_count >= _LONG_LINE

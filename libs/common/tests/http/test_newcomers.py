@@ -135,6 +135,7 @@ async def test_newcomers_behind_a_long_line_wait_in_the_backlog_or_are_refused(
     """They are not accepted while the line is long; once half of the backlog is full they are told, but who waits behind few."""
     monkeypatch.setattr(request_turns, "_LONG_LINE", 4)
     monkeypatch.setattr(request_turns, "_SHORT_QUEUE", 2)
+    monkeypatch.setattr(request_turns, "_LASTING_S", 3600.0)
     async with opened(express_for, requests=1) as hall:
         await hall.ask(GREEDY, "/held")
         await hall.has_begun("/held")
@@ -147,20 +148,29 @@ async def test_newcomers_behind_a_long_line_wait_in_the_backlog_or_are_refused(
             await asyncio.sleep(0)
         assert (waiting(listening), len(hall.connections)) == ((3, 8), 5)
         people += [_asking(address, hall.port) for address in (MODEST, GREEDY)]
-        loop = asyncio.get_running_loop()
-        for client in people[:3]:
-            async with asyncio.timeout(WITHIN_S):
-                told = await loop.sock_recv(client, 65_536)
-            assert told.startswith(b"HTTP/1.1 503 ")
-            assert b'"code":"OVERLOADED"' in told
-            assert b'"instance":"/late"' in told
-            assert b"connection: close" in told
+        await _told_so([*people[:3], people[4]])
         await until(lambda: requests.queue.count == 5, within_s=WITHIN_S)  # the modest one's
+        monkeypatch.setattr(request_turns, "_LASTING_S", -1.0)
+        monkeypatch.setattr(request_turns, "_AT_MOST_S", 3600.0)
+        people += [_asking(GREEDY, hall.port) for _ in range(2)]  # a quarter is enough once it lasts
+        await _told_so(people[-2:])
+        monkeypatch.setattr(request_turns, "_AT_MOST_S", 0.0)  # those in the line are told too
+        await until(lambda: not requests.queue.count, within_s=WITHIN_S)
         for client in people:
             client.close()
         for writer in in_line:
             writer.close()
         await until(lambda: len(hall.connections) == 1, within_s=WITHIN_S)
+
+
+async def _told_so(people: list[socket.socket]) -> None:
+    for client in people:
+        async with asyncio.timeout(WITHIN_S):
+            told = await asyncio.get_running_loop().sock_recv(client, 65_536)
+        assert told.startswith(b"HTTP/1.1 503 ")
+        assert b'"code":"OVERLOADED"' in told
+        assert b'"instance":"/late"' in told
+        assert b"connection: close" in told
 
 
 def _asking(address: str, port: int) -> socket.socket:
