@@ -1,9 +1,11 @@
 """Routes that FastAPI reads when they are first needed."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from fastapi.routing import APIRoute
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.routing import compile_path, get_name
 
 _READ = frozenset({*APIRoute.__annotations__, "app", "form_limits"})
@@ -31,4 +33,11 @@ class LateRoute(APIRoute):
             raise AttributeError(name)
         self._described = None
         super().__init__(self.path, self.endpoint, **described)
+        fields = (*self.dependant.body_params, self.body_field, self.response_field, *self.response_fields.values())
+        with warnings.catch_warnings():
+            # FastAPI ignores it where it makes them; those of models that are built late are made with their first value, else
+            warnings.simplefilter("ignore", UnsupportedFieldAttributeWarning)
+            for field in fields:
+                if field is not None:
+                    field._type_adapter.rebuild()  # noqa: SLF001
         return getattr(self, name)
