@@ -18,6 +18,7 @@ from typing import Any
 
 from stylobate.launcher import cli, commands
 from stylobate.launcher.forkserver import serve_forks
+from stylobate.launcher.lasting import CONTAINER, PLATFORM
 from stylobate.services import installed_services
 
 
@@ -34,6 +35,8 @@ def _import_all() -> None:
         spec.load()
     for module in pkgutil.iter_modules(commands.__path__):
         importlib.import_module(f"{commands.__name__}.{module.name}")
+    for program in (PLATFORM, CONTAINER):  # what a lasting command goes on as
+        importlib.import_module(program)
 
 
 def _command(request: dict[str, Any], streams: list[int]) -> int:
