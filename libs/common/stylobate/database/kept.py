@@ -2,12 +2,14 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import Any, cast
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from stylobate.database.connection import Connection
+from stylobate.database.faults import FAULTS
 
 _FOR_S = 1.0
 """How long at most before all are given back to the pool, which has its own rules of when a connection is to end."""
@@ -86,13 +88,14 @@ class KeptConnections:
             timer.cancel()
 
     async def give_back(self) -> None:
-        """Give all back to the pool."""
+        """Give all back to the pool. One that breaks at that moment is the pool's to forget, and keeps no other one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         kept, self._kept = self._kept, []
         for proxy in kept:
-            await self._pool.release(proxy)
+            with suppress(*FAULTS):
+                await self._pool.release(proxy)
 
     def _give_up(self, waiter: asyncio.Future[PoolConnectionProxy | None]) -> None:
         self._waits = _CALM

@@ -78,6 +78,20 @@ async def test_a_short_outage_is_waited_out(server):
         assert await asked == 1
 
 
+async def test_connections_that_break_as_they_are_given_up_end_nothing(server):
+    """A process parts with those of its start; a server that is killed at that moment ends neither it nor what it asks later."""
+    async with DatabaseManager.open(server.url, service="shop", pool_size=2) as database:
+        async with database.transaction() as one, database.transaction() as two:
+            backends = [psutil.Process(await connection.fetchval("select pg_backend_pid()")) for connection in (one, two)]
+        for backend in backends:
+            backend.kill()
+        psutil.wait_procs(backends, 60)  # no turn of the loop: nobody has heard of it
+        await database.renew()
+        database._patience_s = 60  # the server begins anew after that
+        async with database.transaction(), database.transaction() as other:
+            assert await other.fetchval("select 1") == 1
+
+
 async def test_a_transaction_cut_by_a_kill_is_unavailable_and_undone(server):
     """Inside a block the lost connection is the platform's error on every further call, and nothing of it remains."""
     async with DatabaseManager.open(server.url, service="shop") as database:
