@@ -11,11 +11,14 @@ from collections.abc import Callable
 from stylobate.app.connections import Connections
 from stylobate.app.turning_away import close_unheard
 from stylobate.app.turns import FairQueue
+from stylobate.identity.client_address import limit_key
 
 _AT_ONCE = 1
 """Handshakes that begin in a turn of the loop: a turn costs next to nothing beside one, so more would bring nothing."""
 _MOST_WAITING = 512
-"""That have spoken and wait: about as many as are done in a second. While there are that many, who connects is closed."""
+"""That have spoken and wait: about as many as are done in a second. While there are that many, who connects is closed,"""
+_FEW = 64
+"""but for who would wait behind no more than these: in turns, since others bring many."""
 
 
 class Handshakes:
@@ -34,7 +37,7 @@ class Handshakes:
 
     def wait(self, accepted: socket.socket, address: str) -> bool:
         """Take a connection that has entered, and wait for its client's first bytes; False: too many wait, and it is closed."""
-        if self._line.count >= _MOST_WAITING:
+        if self._line.count >= _MOST_WAITING and self._line.before(limit_key(address)) > _FEW:
             self._connections.turn_away("handshakes")
             self._connections.leave(address)
             close_unheard(accepted)

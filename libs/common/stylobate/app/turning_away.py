@@ -3,6 +3,7 @@
 It costs a third of what a refusal by the protocol does: no task, no transport, no parser.
 """
 
+import re
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,6 +17,7 @@ from stylobate.http.problem import bare_answer, whole_answer
 from stylobate.ids import new_id
 
 _UNREAD_BYTES = 64 * 1024
+_STRAY = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 _METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 """Others are made up: who counts refusals by method would count without end."""
 
@@ -71,8 +73,13 @@ def _refusal_of(sent: bytes, fields: Iterable[Header], told: TurnedAway) -> byte
 
 
 def _head_of(sent: bytes) -> Scope | None:
-    """Return what :data:`TurnedAway` wants to know of a request whose head is there; None where none can be told."""
+    """Return what :data:`TurnedAway` wants to know of a request whose head is there; None where none can be told.
+
+    Such as one with the end of a line within a value: what is told of an origin repeats it.
+    """
     head, end, _ = sent.partition(b"\r\n\r\n")
+    if _STRAY.search(head):
+        return None
     line, *lines = head.split(b"\r\n", MAX_FIELDS)
     words = line.split(b" ")
     if not end or len(words) != 3 or words[0] not in _METHODS or not line.isascii():  # noqa: PLR2004  method, target, version

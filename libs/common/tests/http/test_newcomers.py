@@ -205,6 +205,8 @@ def test_the_system_says_how_many_wait_to_be_accepted() -> None:
         (b"OPTIONS /a HTTP/1.1\r\n\r\n", b"204", b"", True),
         (b"POST /a HTTP/1.1\r\nHost", b"503", b"OVERLOADED", False),
         (b"INVENTED /a HTTP/1.1\r\n\r\n", b"503", b"OVERLOADED", False),
+        (b"POST /a HTTP/1.1\r\nOrigin: https://page\nSet-Cookie: a=b\r\n\r\n", b"503", b"OVERLOADED", False),
+        (b"POST /a HTTP/1.1\r\nOrigin: https://page\rSet-Cookie: a=b\r\n\r\n", b"503", b"OVERLOADED", False),
     ],
 )
 def test_what_is_said_at_the_door(sent: bytes, status: bytes, body: bytes, is_told: bool) -> None:
@@ -299,18 +301,23 @@ async def test_one_handshake_begins_in_a_turn_of_the_loop(doors: Doors) -> None:
 
 
 async def test_too_many_handshakes_are_closed_before_they_begin(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who comes while so many wait is closed and counted, and nothing of it is left; there is room again behind them."""
+    """Who comes while so many wait is closed and counted, and nothing of it is left; there is room again behind them.
+
+    Who would wait behind few is let in: one address alone keeps out nobody but itself.
+    """
     monkeypatch.setattr(handshakes, "_MOST_WAITING", 4)
+    monkeypatch.setattr(handshakes, "_FEW", 1)
     refused, count = _count("_refused_total", bound="handshakes"), _count("")
     for _ in range(8):
         doors.come(GREEDY)[0].send(b"hello")
     await doors.turns(3)
-    theirs, is_let_in = doors.come(MODEST)
+    theirs, is_let_in = doors.come(GREEDY)
     assert (is_let_in, theirs.recv(1)) == (False, b"")
     assert _count("_refused_total", bound="handshakes") == refused + 1
-    await doors.turns(20)
     assert doors.come(MODEST)[1] is True
-    assert _count("") == count + 1
+    await doors.turns(20)
+    assert doors.come(GREEDY)[1] is True
+    assert _count("") == count + 2
 
 
 async def test_a_silent_client_is_closed_in_time(doors: Doors) -> None:
