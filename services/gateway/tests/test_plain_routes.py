@@ -1,13 +1,14 @@
 """Routes that are answered without FastAPI's way of solving them: which these are, and that nobody can tell."""
 
 from contextlib import AsyncExitStack
+from socket import socket
 from typing import Any
 
 import grpc.aio
 import orjson
 import pytest
 from fastapi import APIRouter, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import FastAPIError, RequestValidationError
 from fastapi.routing import APIRoute
 from stylobate_gateway.idempotency import Changing, changing
 from stylobate_gateway.routes import (
@@ -25,6 +26,7 @@ from stylobate_gateway.routes import (
     transactions,
     users,
 )
+from stylobate_gateway.routes.late import LateRoute
 from stylobate_gateway.routes.plain import Handler, plain
 from stylobate_gateway.routes.route import ApiRoute, area, by_place
 from stylobate_gateway.schemas.accounts import Refresh, User
@@ -122,3 +124,15 @@ async def test_what_a_route_is_found_by_is_known_before(routes: list[ApiRoute]) 
         }
         with pytest.raises(AttributeError):
             _ = route.nonsense
+
+
+def test_what_fastapi_refuses_in_a_route_is_said_each_time() -> None:
+    """Not the first time only, and afterwards that the route lacks something."""
+
+    async def unknown() -> socket:
+        raise NotImplementedError
+
+    route = LateRoute("/unknown", unknown)
+    for name in ("app", "dependant", "app"):
+        with pytest.raises(FastAPIError, match="Invalid args for response field"):
+            getattr(route, name)

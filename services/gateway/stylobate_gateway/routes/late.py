@@ -27,11 +27,20 @@ class LateRoute(APIRoute):
         self.methods = {method.upper() for method in described.get("methods") or ("GET",)}
 
     def __getattr__(self, name: str) -> Any:
-        """Let FastAPI read the route."""
+        """Let FastAPI read the route. What it refuses is raised each time."""
         described = vars(self).get("_described")
         if described is None or name not in _READ:
             raise AttributeError(name)
-        self._described = None
+        known = dict(vars(self))
+        self._described = None  # while it reads, what it has not set yet is not there
+        try:
+            self._read(described)
+        except BaseException:
+            self.__dict__ = known
+            raise
+        return getattr(self, name)
+
+    def _read(self, described: dict[str, Any]) -> None:
         super().__init__(self.path, self.endpoint, **described)
         fields = (*self.dependant.body_params, self.body_field, self.response_field, *self.response_fields.values())
         with warnings.catch_warnings():
@@ -40,4 +49,3 @@ class LateRoute(APIRoute):
             for field in fields:
                 if field is not None:
                     field._type_adapter.rebuild()  # noqa: SLF001
-        return getattr(self, name)
