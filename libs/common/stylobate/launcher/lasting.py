@@ -8,7 +8,7 @@ from importlib import import_module
 
 PLATFORM = "stylobate.launcher.platform"
 CONTAINER = "stylobate.launcher.container"
-_WITH_VALUE, _PROGRAM = ("-X", "-W"), ("m", "c")
+_WITH_VALUE, _LONG_WITH_VALUE, _PROGRAM = "XW", "--check-hash-based-pycs", "mc"
 _WHAT_SERVES = "stylobate.launcher.serving"
 
 
@@ -22,13 +22,21 @@ def _given(arguments: Sequence[str]) -> Iterator[str]:
     """Return what stands before the program: ``-X dev``, ``-Werror``, ``-I`` of ``-Im program``."""
     parts = iter(arguments)
     for part in parts:
-        is_last = part[-1:] in _PROGRAM and not part.startswith(_WITH_VALUE)
-        if not part.startswith("-") or part == "-" or (is_last and len(part) == len("-m")):
+        if not part.startswith("-") or part == "-":
             return
-        yield part[:-1] if is_last else part
-        if is_last:
+        if part.startswith("--"):
+            yield part
+            if part == _LONG_WITH_VALUE:
+                yield next(parts)
+            continue
+        # letters, of which the last one may have a value: in the same word or in the next
+        at = next((at for at, letter in enumerate(part) if letter in _WITH_VALUE + _PROGRAM), None)
+        if at is not None and part[at] in _PROGRAM:
+            if at > 1:
+                yield part[:at]
             return
-        if part in _WITH_VALUE:
+        yield part
+        if at == len(part) - 1:
             yield next(parts)
 
 
