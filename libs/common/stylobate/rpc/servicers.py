@@ -48,11 +48,12 @@ class Servicers:
             and may be given the caller's own message, which they neither keep nor change.
             Its ``HERE``, if it has one, names the function of its own that does the same for who is in this process and was
             answered before: with plain values, see :mod:`stylobate.rpc.local.here`. Its ``PLAIN``, if it has one, names the
-            function that does the same for a call of this process: with plain values, see ``LocalUnaryMethod.ask_plainly``.
+            function that does the same for a call of this process: with plain values, see ``LocalUnaryMethod.ask_plainly``. It
+            too ends as soon as it is cancelled, so ``PROMPT`` names the method as well.
         :param access: the same, for one without.
         :param owner: the service that tokens of callers must be made for; empty: any that this process hosts.
-        :raises ValueError: a method without an access, an access without a method, a service registered before, or a
-            method that streams requests.
+        :raises ValueError: a method without an access, an access without a method, a service registered before, a method that
+            streams requests, or one in ``PLAIN`` that is not in ``PROMPT`` or streams its answer.
         """
         if access is None:
             access = cast("Mapping[str, RpcAccess]", getattr(servicer, "ACCESS", {}))
@@ -67,9 +68,11 @@ class Servicers:
                 self._add(f"/{service}/{name}", handler, access[name], owner)
             prompt: Mapping[str, Prompt] = getattr(servicer, "PROMPT", {})
             self._prompt |= {f"/{service}/{name}": prompt[name] for name in handlers.keys() & prompt.keys()}
-            plain: Mapping[str, str] = getattr(servicer, "PLAIN", {})
-            for name in handlers.keys() & plain.keys():
-                cast("UnaryBehaviour", self._methods[f"/{service}/{name}"][1]).plain = getattr(servicer, plain[name])
+            for name, function in getattr(servicer, "PLAIN", {}).items():
+                full_name = f"/{service}/{name}"
+                if full_name not in self._prompt or self._methods[full_name][0].response_streaming:
+                    raise ValueError(f"{service}: PLAIN names {name}, which is no prompt method with one answer")
+                cast("UnaryBehaviour", self._methods[full_name][1]).plain = getattr(servicer, function)
             here: Mapping[str, str] = getattr(servicer, "HERE", {})
             self._here |= {f"/{service}/{name}": getattr(servicer, here[name]) for name in handlers.keys() & here.keys()}
 

@@ -1,6 +1,6 @@
 """The registry: nothing is served by accident."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import pytest
@@ -54,6 +54,18 @@ async def test_a_stream_that_is_no_generator_is_refused():
         Servicers().register(
             add_EventServiceServicer_to_server, Wrong(), dict.fromkeys(("ReadEvents", "ListLogs"), RpcAccess.PUBLIC)
         )
+
+
+@pytest.mark.parametrize("name", ["CallHook", "ListModules", "Misspelt"])
+async def test_plain_values_are_for_handlers_that_end_when_they_are_cancelled(name):
+    """They are served in the task of who calls; what is not declared as prompt is not, nor what is not there."""
+
+    class Wrong(Probe):
+        PROMPT: ClassVar[Any] = {"ListModules": lambda _: True} if name == "Misspelt" else {}
+        PLAIN: ClassVar[Any] = {name: "CallHook"}
+
+    with pytest.raises(ValueError, match=f"PLAIN names {name}, "):
+        Servicers().register(add_ModuleServiceServicer_to_server, Wrong(), _ACCESS)
 
 
 async def test_streamed_requests_are_refused():
