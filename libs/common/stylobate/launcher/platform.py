@@ -109,7 +109,7 @@ class _Up:
         print_line("stopped")
 
     def _fleet(self) -> "Fleet":
-        from stylobate.launcher.fleet import Fleet  # noqa: PLC0415  and the HTTP client that it asks its processes with
+        from stylobate.launcher.fleet import Fleet  # noqa: PLC0415  one process alone needs none
 
         return Fleet(self._layout, self._environment, self._project.logs)
 
