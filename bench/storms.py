@@ -6,10 +6,13 @@ that is measured, and take as much of it as they take: a handshake costs its cli
 """
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
+
+import orjson
 
 from bench import contenders
 from bench.contenders import Contender, action
@@ -122,3 +125,17 @@ def _row(name: str, kind: Kind, found: dict[str, dict[str, Any]]) -> tuple[Any, 
     each = [came[what] / came["seconds"] for what in ("answered", "refused", "cut")]
     unheard = (came["late"] + came["unheard"] + came["other"]) / came["seconds"]
     return name, kind.name, came["offered"], *each, unheard, came["cpu_us"], there["p50_ms"], there["p99_ms"], _share(there)
+
+
+def main() -> None:
+    """``python -m bench.storms PLAIN TLS SECONDS``: a storm at each rate, then one newcomer a second; a line of JSON for each."""
+    plain, tls, seconds = map(int, sys.argv[1:])
+    with Clients.open() as clients:
+        for kind in kinds([plain], [tls]):
+            for rate, lasting in ((kind.rates[0], seconds), (1, 2)):
+                found = storm(clients, kind, kind.places[0], rate, lasting)
+                print(orjson.dumps({"kind": kind.name, "came": rate * lasting, **found}).decode(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
