@@ -30,8 +30,6 @@ _TURN_S = 0.005
 """Of the processor's time and not by the clock: where others have the processor, nobody is served sooner by accepting more."""
 _MOST_TURNS = 8
 _AGAIN_S = 0.1
-_DEEP, _DEEP_LASTING = 1 / 2, 1 / 8
-"""Of the backlog; less once there has been too much to do for a second, since those in it wait before they wait in the line."""
 _LINE_S = 0.01
 """While newcomers wait in a long line: a part of them has had its turn then."""
 _LOG_AGAIN_S = 10.0
@@ -135,8 +133,7 @@ class Acceptor:
 
     def _is_backlog_deep(self) -> bool:
         found = waiting(self._socket)
-        part = _DEEP_LASTING if self._connections.requests.lasts else _DEEP
-        return found is not None and found[0] > found[1] * part
+        return found is not None and self._connections.requests.are_too_many(*found)
 
     def _rest(self, seconds: float) -> None:
         """Leave those who wait in the backlog for a moment."""

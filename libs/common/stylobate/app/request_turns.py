@@ -54,8 +54,10 @@ _AT_MOST_S = 2.0
 _RATE_OVER_S = 0.2
 _SHORT_QUEUE = 64
 """Requests that may wait whatever it seems that they have to wait."""
-_LONG_LINE = 256
-"""Requests of newcomers; a tenth of a second's work, where 2,500 are done in one."""
+_SHORT_LINE, _LONG_LINE, _LINE_S = 64, 256, 0.1
+"""Requests of newcomers that may wait: what is done in so many seconds, within these bounds; they may have every fourth turn."""
+_OUTSIDE_S = 0.15
+"""Of further ones, who are not accepted yet, what is done in that time, once there has been too much to do for a second."""
 _LOG_AGAIN_S = 1.0
 _log = get_logger("access")
 
@@ -174,14 +176,13 @@ class RequestTurns:
         return True
 
     @property
-    def lasts(self) -> bool:
-        """Whether there has been too much to do for long enough to refuse any of it."""
-        return self._lasts(self._loop.time())
-
-    @property
     def has_long_line(self) -> bool:
-        """Whether enough newcomers wait that further ones are better off before they are accepted."""
-        return self.queue.stranger_count >= _LONG_LINE
+        """Whether so many newcomers wait that further ones are better off before they are accepted."""
+        return self.queue.stranger_count >= max(_SHORT_LINE, min(_LONG_LINE, self._rate * _LINE_S))
+
+    def are_too_many(self, outside: int, most: int) -> bool:
+        """Return whether too many connections wait to be accepted behind a long line. :param most: that the system holds."""
+        return outside > (min(most / 2, self._rate * _OUTSIDE_S) if self._lasts(self._loop.time()) else most / 2)
 
     def has_soon_turn(self, whose: str) -> bool:
         """Return whether a newcomer from there would wait behind few: in turns, since others bring many."""

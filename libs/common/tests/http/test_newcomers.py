@@ -133,6 +133,7 @@ async def test_newcomers_behind_a_long_line_wait_in_the_backlog_or_are_refused(
     express_for: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are not accepted while the line is long; once half of the backlog is full they are told, but who waits behind few."""
+    monkeypatch.setattr(request_turns, "_SHORT_LINE", 4)
     monkeypatch.setattr(request_turns, "_LONG_LINE", 4)
     monkeypatch.setattr(request_turns, "_SHORT_QUEUE", 2)
     monkeypatch.setattr(request_turns, "_LASTING_S", 3600.0)
@@ -152,7 +153,7 @@ async def test_newcomers_behind_a_long_line_wait_in_the_backlog_or_are_refused(
         await until(lambda: requests.queue.count == 5, within_s=WITHIN_S)  # the modest one's
         monkeypatch.setattr(request_turns, "_LASTING_S", -1.0)
         monkeypatch.setattr(request_turns, "_AT_MOST_S", 3600.0)
-        people += [_asking(GREEDY, hall.port) for _ in range(2)]  # a quarter is enough once it lasts
+        people += [_asking(GREEDY, hall.port) for _ in range(2)]  # few are enough once it lasts: next to none ends in a second
         await _told_so(people[-2:])
         monkeypatch.setattr(request_turns, "_AT_MOST_S", 0.0)  # those in the line are told too
         await until(lambda: not requests.queue.count, within_s=WITHIN_S)
