@@ -49,8 +49,8 @@ _LASTING_S = 1.0
 """What is over sooner is a burst, and nobody is refused for it."""
 _PATIENCE_S = 1.0
 """Who would wait longer is refused at once."""
-_AT_MOST_S = 2.0
-"""Who has waited so long is refused."""
+_AT_MOST_S, _NEWCOMERS_AT_MOST_S = 2.0, 1.2
+"""Who has waited so long is refused. Newcomers have waited to be accepted before."""
 _RATE_OVER_S = 0.2
 _SHORT_QUEUE = 64
 """Requests that may wait whatever it seems that they have to wait."""
@@ -251,8 +251,8 @@ class RequestTurns:
             # a round of the loop may be long before it is found out to be late, so their number grows step by step
             self._set(int(min(in_time, self._busy + _STEP)))
         if self._lasts(now):
-            oldest = now - _AT_MOST_S
-            stale = self.queue.shed(lambda waiting: waiting.since < oldest)
+            oldest, oldest_new = now - _AT_MOST_S, now - _NEWCOMERS_AT_MOST_S
+            stale = self.queue.shed(lambda waiting: waiting.since < (oldest if waiting.is_known else oldest_new))
             self.count_refused(len(stale))
             for waiting in stale:
                 waiting.refuse()

@@ -152,10 +152,10 @@ async def test_newcomers_behind_a_long_line_wait_in_the_backlog_or_are_refused(
         await _told_so([*people[:3], people[4]])
         await until(lambda: requests.queue.count == 5, within_s=WITHIN_S)  # the modest one's
         monkeypatch.setattr(request_turns, "_LASTING_S", -1.0)
-        monkeypatch.setattr(request_turns, "_AT_MOST_S", 3600.0)
+        monkeypatch.setattr(request_turns, "_NEWCOMERS_AT_MOST_S", 3600.0)
         people += [_asking(GREEDY, hall.port) for _ in range(2)]  # few are enough once it lasts: next to none ends in a second
         await _told_so(people[-2:])
-        monkeypatch.setattr(request_turns, "_AT_MOST_S", 0.0)  # those in the line are told too
+        monkeypatch.setattr(request_turns, "_NEWCOMERS_AT_MOST_S", 0.0)  # those in the line are told too
         await until(lambda: not requests.queue.count, within_s=WITHIN_S)
         for client in people:
             client.close()
