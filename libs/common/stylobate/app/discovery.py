@@ -70,15 +70,15 @@ class Finder:
         self._registration: ConsulRegistration | None = None
         self._keeping: asyncio.Task[None] | None = None
 
-    def find(self, service: str, address: str) -> Whereabouts | None:
-        """Return where a service is; None: gRPC finds it by itself. Raises ConfigError for an address that cannot be used."""
+    def find(self, service: str, address: str) -> Whereabouts:
+        """Return where a service is. Raises ConfigError for an address that cannot be used."""
         try:
             target = Target.of(address)
             found = Whereabouts(service, self._discovery(target), self._consul_away if target.scheme == "consul" else None)
         except (OSError, ValueError) as error:
             raise ConfigError([f"STYLOBATE_{service.upper()}_ADDRESS: {error}"]) from None
         self._known[service] = found
-        return found if _needs_us(target, self._settings.dns_server) else None
+        return found
 
     def _discovery(self, target: Target) -> Discovery:
         if target.scheme == "consul":

@@ -7,7 +7,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``unix:/path``, ``ipv4:127.0.0.1:1,127.0.0.1:2``, ``dns:///name:port``, ``name:port``, ``srv:///name``, ``consul:///service``."""
+    """``unix:/path``, ``ipv4:127.0.0.1:1,127.0.0.1:2``, ``127.0.0.1:1``, ``dns:///name:port``, ``name:port``, ``srv:///name``, ``consul:///service``."""
 
     scheme: str
     """``unix``, ``ipv4``, ``ipv6``: its addresses are told; ``dns``, ``srv``, ``consul``: they are looked up."""
@@ -33,7 +33,11 @@ class Target:
         authority = rest.rpartition("/")[2] if scheme == "dns" else target
         if not port_of(authority):
             raise ValueError(f"{target} names no port")
-        return cls("dns", authority)
+        try:
+            address = address_of(_host(authority), port_of(authority))
+        except OSError:
+            return cls("dns", authority)
+        return cls(address.partition(":")[0], authority, (address,))  # there is nothing to look up
 
     @property
     def name(self) -> str:

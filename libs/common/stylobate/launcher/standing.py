@@ -68,7 +68,8 @@ def found_by(answer: Mapping[str, Any]) -> list[str]:
             if found["how"] == TOLD:
                 continue
             places = [place if len(set(weights.values())) == 1 else f"{place} x{weight}" for place, weight in weights.items()]
-            lines[f"{service} found by {found['how']}: {', '.join(places) or 'no address is known yet'}"] = None
+            nowhere = "no address is known yet" if found["trouble"] else "nobody has looked yet"
+            lines[f"{service} found by {found['how']}: {', '.join(places) or nowhere}"] = None
     return list(lines)
 
 

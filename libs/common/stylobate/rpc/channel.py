@@ -82,15 +82,17 @@ def open_channel(
     :param idempotent: the full names of the methods (``package.Service/Method``) that may be sent more than once.
     :param breaker: of this target; None: one with the defaults.
     :param mux: whether calls with one response share a stream, where the target takes one (:mod:`stylobate.rpc.mux`).
-    :param whereabouts: where the target is, where gRPC cannot look it up by itself; None: it can.
+    :param whereabouts: where the target is; None: it is looked for here.
     :raises OSError: a TLS file cannot be read.
     """
     idempotent = tuple(idempotent)
     options = channel_options(idempotent)
     place = Target.of(target)
+    whereabouts = whereabouts or Whereabouts(target, Told(place) if place.fixed else SystemNames(place))
+    followed = None if isinstance(whereabouts.discovery, Told | SystemNames) else whereabouts  # those gRPC finds by itself
     if target.startswith("unix:"):
         tls = None
-    if tls is not None and (tls.server_name or whereabouts is not None):
+    if tls is not None and (tls.server_name or followed is not None):
         options.append(("grpc.ssl_target_name_override", tls.server_name or place.name))
 
     def plain_to(address: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
@@ -99,15 +101,14 @@ def open_channel(
         return grpc.aio.secure_channel(address, credentials, options=options)
 
     channel: grpc.aio.Channel
-    if whereabouts is None and tls is None:
+    if followed is None and tls is None:
         channel = plain_to(target, None)
     else:
         credentials = _no_credentials if tls is None else Renewed(tls, tls.channel_credentials).current
-        channel = FollowingChannel(target, whereabouts, plain_to, credentials)
+        channel = FollowingChannel(target, followed, plain_to, credentials)
     guard = Guard(channel, breaker or CircuitBreaker(target))
     if not mux:
         return GuardedChannel(channel, guard)
-    whereabouts = whereabouts or Whereabouts(target, Told(place) if place.fixed else SystemNames(place))
     return GuardedChannel(MuxChannel(channel, place, whereabouts, tls=tls, idempotent=idempotent), guard)
 
 

@@ -9,6 +9,7 @@ from dnslib import QTYPE, RCODE, RR
 from dnslib.server import DNSLogger, DNSServer
 from pydantic import ValidationError
 from stylobate.app.discovery import DiscoverySettings, Finder
+from stylobate.discovery.names import TOLD
 from stylobate.health import Status
 from stylobate.rpc import open_channel
 from stylobate.testing.until import until
@@ -127,6 +128,18 @@ async def test_every_address_of_a_name_is_used_and_kept():
                 await until(lambda: finder.health().status is Status.DEGRADED)
                 assert "does not exist" in finder.health().details
                 assert await outcome(channel) == "there"
+
+
+async def test_what_the_system_finds_is_shown():
+    """Where the name is gRPC's to look up as well; an address needs no looking up, whatever server is asked for names."""
+    async with served() as one:
+        async with found(f"dns:///localhost:{port_of(one)}", "") as (channel, finder):
+            await until(lambda: outcome(channel), lambda said: said == "there")
+            assert finder.shown()["probe"]["how"] == f"dns localhost:{port_of(one)}"
+            assert f"ipv4:127.0.0.1:{port_of(one)}" in finder.shown()["probe"]["addresses"]
+        async with found(one.target, "127.0.0.1:9") as (channel, finder):
+            assert await outcome(channel) == "there"
+            assert finder.shown()["probe"] == {"how": TOLD, "addresses": {f"ipv4:{one.target}": 1}, "trouble": ""}
 
 
 @pytest.mark.parametrize("server", ["nameserver", "127.0.0.1:x", "127.0.0.1:0"])
