@@ -55,7 +55,7 @@ _RATE_OVER_S = 0.2
 _SHORT_QUEUE = 64
 """Requests that may wait whatever it seems that they have to wait."""
 _SHORT_LINE, _LONG_LINE, _LINE_S = 64, 256, 0.1
-"""Requests of newcomers that may wait: what is done in so many seconds, within these bounds; they may have every fourth turn."""
+"""Requests of newcomers that may wait: what is done in that many seconds, within these bounds; every fourth turn is theirs."""
 _OUTSIDE_S = 0.15
 """Of further ones, who are not accepted yet, what is done in that time, once there has been too much to do for a second."""
 _LOG_AGAIN_S = 1.0
@@ -177,7 +177,7 @@ class RequestTurns:
 
     @property
     def has_long_line(self) -> bool:
-        """Whether so many newcomers wait that further ones are better off before they are accepted."""
+        """Whether a line of newcomers waits behind which further ones are better off before they are accepted."""
         return self.queue.stranger_count >= max(_SHORT_LINE, min(_LONG_LINE, self._rate * _LINE_S))
 
     def are_too_many(self, outside: int, most: int) -> bool:

@@ -71,7 +71,7 @@ class Servicers:
             for name, function in getattr(servicer, "PLAIN", {}).items():
                 full_name = f"/{service}/{name}"
                 if full_name not in self._prompt or self._methods[full_name][0].response_streaming:
-                    raise ValueError(f"{service}: PLAIN names {name}, which is no prompt method with one answer")
+                    raise ValueError(f"{service}: PLAIN names {name}; only a method in PROMPT with one answer may be")
                 cast("UnaryBehaviour", self._methods[full_name][1]).plain = getattr(servicer, function)
             here: Mapping[str, str] = getattr(servicer, "HERE", {})
             self._here |= {f"/{service}/{name}": getattr(servicer, here[name]) for name in handlers.keys() & here.keys()}

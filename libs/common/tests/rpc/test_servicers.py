@@ -64,7 +64,7 @@ async def test_plain_values_are_for_handlers_that_end_when_they_are_cancelled(na
         PROMPT: ClassVar[Any] = {"ListModules": lambda _: True} if name == "Misspelt" else {}
         PLAIN: ClassVar[Any] = {name: "CallHook"}
 
-    with pytest.raises(ValueError, match=f"PLAIN names {name}, "):
+    with pytest.raises(ValueError, match=f"PLAIN names {name};"):
         Servicers().register(add_ModuleServiceServicer_to_server, Wrong(), _ACCESS)
 
 
