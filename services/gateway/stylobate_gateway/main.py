@@ -14,7 +14,7 @@ with (
     on_demand(  # else with its applications, which nobody here makes
         "fastapi",
         *("params", "routing:APIRouter", "requests:Request", "responses:Response"),
-        *(f"param_functions:{name}" for name in ("Depends", "Header", "Path", "Query")),
+        *(f"param_functions:{kind}" for kind in ("Depends", "Header", "Path", "Query")),
     ),
 ):
     from stylobate_gateway.api import Api
