@@ -92,6 +92,11 @@ class MongoSet:
             client.admin.command("replSetStepDown", 60)
         return primary
 
+    def let_stand(self, member: str) -> None:
+        """Let a member that has handed over be elected again before its minute is over."""
+        with self.ask(member) as client:
+            client.admin.command("replSetFreeze", 0)
+
     def elect_after(self, timeout: timedelta) -> None:
         """Have the members do that long without a sign of the primary before they elect another one."""
         with self.ask(self.primary()) as client:
