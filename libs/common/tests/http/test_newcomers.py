@@ -302,7 +302,7 @@ async def test_one_handshake_begins_in_a_turn_of_the_loop(doors: Doors) -> None:
 
 
 async def test_too_many_handshakes_are_closed_before_they_begin(doors: Doors, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who comes while so many wait is closed and counted, and nothing of it is left; there is room again behind them.
+    """Past the bound a newcomer is closed and counted, and nothing of it is kept; those who come later find room again.
 
     Who would wait behind few is let in: one address alone keeps out nobody but itself.
     """
